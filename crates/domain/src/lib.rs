@@ -1,0 +1,24 @@
+//! The facts and rules of Convolog: ids, events and the aggregates that decide; no I/O, no clock, no randomness.
+//!
+//! One file per aggregate, always with the same parts in the same order: Command, Event, State, Rejection, `decide`,
+//! `evolve`, tests. Everything that happens is a [`RecordedEvent`]; everything that leaves the house is its
+//! [`envelope`].
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
+
+mod aggregate;
+mod email;
+pub mod envelope;
+mod event;
+mod ids;
+mod json_object;
+pub mod session;
+pub mod tenant;
+
+pub use aggregate::{Aggregate, DecodeError, EventData, EventType, decode};
+pub use email::{Email, InvalidEmail};
+pub use event::{Actor, ActorKind, Category, EventMeta, RecordedEvent, StreamId};
+pub use ids::{MessageId, SHARDS, SessionId, Shard, TenantId, UserId};
+pub use json_object::{JsonObject, NotAnObject};
+
+/// Largest encoded event in bytes: the whole CloudEvents envelope as it goes over NATS.
+pub const MAX_ENCODED_EVENT: usize = 512 * 1024;
