@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{Category, RecordedEvent};
+use crate::Category;
 
 /// A consistency boundary: one stream of events whose state decides which commands are accepted.
 ///
@@ -85,12 +85,4 @@ impl DecodeError {
     pub(crate) fn malformed(name: &str, schema: u16, source: serde_json::Error) -> Self {
         Self::Malformed { name: name.to_owned(), schema, source }
     }
-}
-
-/// The data of an event as the aggregate `A` reads it; `None` when the event belongs to another category.
-pub fn decode<A: Aggregate>(event: &RecordedEvent) -> Result<Option<A::Event>, DecodeError> {
-    if event.category != A::CATEGORY.as_str() {
-        return Ok(None);
-    }
-    A::Event::decode(&event.name, event.schema, &event.data).map(Some)
 }

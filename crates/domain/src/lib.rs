@@ -9,14 +9,16 @@ mod aggregate;
 mod email;
 pub mod envelope;
 mod event;
+mod fact;
 mod ids;
 mod json_object;
 pub mod session;
 pub mod tenant;
 
-pub use aggregate::{Aggregate, DecodeError, EventData, EventType, decode};
+pub use aggregate::{Aggregate, DecodeError, EventData, EventType};
 pub use email::{Email, InvalidEmail};
 pub use event::{Actor, ActorKind, Category, EventMeta, RecordedEvent, StreamId};
+pub use fact::Fact;
 pub use ids::{MessageId, SHARDS, SessionId, Shard, TenantId, UserId};
 pub use json_object::{JsonObject, NotAnObject};
 

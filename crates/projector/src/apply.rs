@@ -1,0 +1,79 @@
+//! One projecting transaction: the checkpoints' compare-and-set first, then the rows, for many tenants at once.
+
+use domain::{RecordedEvent, TenantId};
+use store::{ProjectorDatabase, TenantsTx, Work};
+
+use crate::projection::Projected;
+use crate::{Error, PROJECTIONS, READ_MODEL, read_model_version};
+
+/// The next events of one tenant.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) tenant: TenantId,
+    /// Epoch of the lease on the tenant's shard.
+    pub(crate) epoch: i64,
+    /// The checkpoint that the events follow.
+    pub(crate) after: u64,
+    /// Contiguous, not empty, the first is `after + 1`.
+    pub(crate) events: Vec<RecordedEvent>,
+}
+
+impl Step {
+    /// Where the checkpoint is afterwards.
+    pub(crate) fn last(&self) -> u64 {
+        self.events.last().map_or(self.after, |event| event.seq)
+    }
+}
+
+/// What became of a transaction.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// Rows and checkpoints are there.
+    Done,
+    /// Nothing was written: these tenants' checkpoints or leases are not what they were.
+    Missed(Vec<TenantId>),
+}
+
+/// Writes the steps' rows and moves their checkpoints, or nothing.
+pub(crate) async fn apply(database: &ProjectorDatabase, steps: &[Step]) -> Result<Applied, Error> {
+    let facts = Projected::read(steps.iter().flat_map(|step| &step.events))?;
+    let mut tx = TenantsTx::begin(database, steps.iter().map(|step| step.tenant)).await?;
+    let missed = compare_and_set(&mut tx, steps).await?;
+    if !missed.is_empty() {
+        return Ok(Applied::Missed(missed));
+    }
+    for projection in PROJECTIONS {
+        projection.write(tx.connection(), &facts).await.map_err(Error::of_rows)?;
+    }
+    tx.commit().await?;
+    Ok(Applied::Done)
+}
+
+/// Moves the checkpoints that are where we believe them, under leases that are still ours; answers the others. Locks
+/// in tenant order.
+pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Result<Vec<TenantId>, Error> {
+    let moved: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "with mine as materialized (
+           select c.tenant_id, c.group_name, n.after, n.last, n.epoch
+           from projection_checkpoints c
+           join unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) as n (tenant, after, last, epoch)
+             on c.tenant_id = n.tenant
+           where c.tenant_id = any($1) and c.group_name = $5
+           order by c.tenant_id for update of c)
+         update projection_checkpoints c set seq = m.last, epoch = m.epoch
+         from mine m
+         where c.tenant_id = m.tenant_id and c.group_name = m.group_name and c.seq = m.after and c.version = $6
+           and exists (select from leases l where l.work = $7 and l.shard = c.shard and l.epoch = m.epoch)
+         returning c.tenant_id",
+    )
+    .bind(steps.iter().map(|step| step.tenant.0).collect::<Vec<_>>())
+    .bind(steps.iter().map(|step| step.after.cast_signed()).collect::<Vec<_>>())
+    .bind(steps.iter().map(|step| step.last().cast_signed()).collect::<Vec<_>>())
+    .bind(steps.iter().map(|step| step.epoch).collect::<Vec<_>>())
+    .bind(READ_MODEL)
+    .bind(read_model_version())
+    .bind(Work::ReadModel.as_str())
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(steps.iter().map(|step| step.tenant).filter(|tenant| !moved.contains(&tenant.0)).collect())
+}

@@ -1,0 +1,27 @@
+//! From the log to the outside: the relay publishes events on NATS, the projector keeps the read tables.
+//!
+//! Both work shard by shard under leases, both know what is behind from a hint (doorbell, message) and from a sweep
+//! of PostgreSQL that needs no hint, and both may stop at any point: the only progress is in PostgreSQL.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
+
+mod apply;
+mod catch_up;
+mod checkpoints;
+mod error;
+mod held;
+mod live;
+mod messages;
+mod projection;
+mod projector;
+mod read_model;
+mod rebuild;
+mod relay;
+mod relay_state;
+mod sessions;
+mod sweep;
+
+pub use error::Error;
+pub use projection::{Projected, Projection, Write};
+pub use projector::{Projector, ProjectorSettings};
+pub use read_model::{PROJECTIONS, READ_MODEL, version as read_model_version};
+pub use relay::{Relay, RelaySettings};

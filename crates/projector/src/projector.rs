@@ -1,0 +1,327 @@
+//! The projector: receives events, fills holes from PostgreSQL, writes the read tables of many tenants at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bus::{Bus, Events};
+use domain::{RecordedEvent, TenantId};
+use futures_util::{FutureExt as _, StreamExt as _};
+use store::{Leases, ProjectorDatabase, Work};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::apply::{Applied, apply};
+use crate::catch_up::catch_up;
+use crate::held::Held;
+use crate::live::{Heard, Live};
+use crate::sweep::{Sweep, number};
+use crate::{Error, READ_MODEL, read_model_version};
+
+/// Tasks that catch up at the same time.
+const CATCH_UPS: usize = 2;
+/// Tenants in one catch-up.
+const TENANTS_IN_CATCH_UP: usize = 100;
+/// How long a tenant rests whose events can't be projected.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How the projector works; the defaults are right for production.
+#[derive(Clone, Debug)]
+pub struct ProjectorSettings {
+    /// The name in which leases are taken: no other running process has it.
+    pub holder: String,
+    /// A slice of the shards is swept this often while messages arrive.
+    pub sweep: Duration,
+    /// All shards are swept this often while NATS is away.
+    pub sweep_without_nats: Duration,
+}
+
+impl ProjectorSettings {
+    /// The defaults under this name.
+    pub fn named(holder: impl Into<String>) -> Self {
+        let (sweep, sweep_without_nats) = (Duration::from_secs(1), Duration::from_millis(100));
+        Self { holder: holder.into(), sweep, sweep_without_nats }
+    }
+}
+
+/// Keeps the read tables of the shards that it holds leases on.
+pub struct Projector {
+    database: ProjectorDatabase,
+    bus: Bus,
+    held: Held,
+    live: Live,
+    events: Option<Events>,
+    catch_ups: JoinSet<CaughtUp>,
+    waiting: VecDeque<Vec<TenantId>>,
+    /// Tenants whose events can't be projected, and until when they rest.
+    paused: HashMap<TenantId, Instant>,
+    /// Tenants that were behind in the last sweep, and where they were.
+    suspects: HashMap<TenantId, u64>,
+    /// Something failed that the next sweep must make good.
+    trouble: bool,
+    settings: ProjectorSettings,
+}
+
+/// What a catch-up task reports.
+struct CaughtUp {
+    tenants: Vec<TenantId>,
+    result: Result<HashMap<TenantId, u64>, Error>,
+}
+
+impl Projector {
+    /// Takes the leases and makes ready; nothing runs before [`Projector::run`].
+    pub async fn start(database: ProjectorDatabase, bus: Bus, settings: ProjectorSettings) -> Result<Self, Error> {
+        let leases = Leases::new(database.pool().clone(), Work::ReadModel, settings.holder.clone());
+        let held = Held::acquire(leases).await?;
+        Ok(Self {
+            database,
+            bus,
+            held,
+            live: Live::default(),
+            events: None,
+            catch_ups: JoinSet::new(),
+            waiting: VecDeque::new(),
+            paused: HashMap::new(),
+            suspects: HashMap::new(),
+            trouble: false,
+            settings,
+        })
+    }
+
+    /// Works until `shutdown`, then ends what is under way and gives the leases back.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut sweep = Sweep::new(self.settings.sweep);
+        let mut quick = ticker(self.settings.sweep_without_nats);
+        let mut renewal = ticker(Leases::RENEWAL);
+        self.subscribe().await;
+        self.sweep_all().await;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                event = next(&mut self.events), if self.live.has_room() => self.hear(event),
+                Some(done) = self.catch_ups.join_next(), if !self.catch_ups.is_empty() => self.caught_up(done),
+                () = sweep.tick() => {
+                    let slice = sweep.next_slice(&self.held.shards());
+                    self.sweep(&slice).await;
+                }
+                _ = quick.tick() => if self.events.is_none() || self.trouble {
+                    self.subscribe().await;
+                    self.sweep_all().await;
+                },
+                _ = renewal.tick() => self.renew().await,
+            }
+            self.start_catch_ups();
+            self.project().await;
+        }
+        while let Some(done) = self.catch_ups.join_next().await {
+            self.caught_up(done);
+        }
+        self.project().await;
+        if let Err(error) = self.held.release().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the leases were not given back");
+        }
+    }
+
+    /// Subscribes when NATS is there and nothing is subscribed to.
+    async fn subscribe(&mut self) {
+        if self.events.is_some() || !self.bus.is_connected() {
+            return;
+        }
+        match self.bus.consumer().subscribe(&self.held.shards()).await {
+            Ok(events) => self.events = Some(events),
+            Err(error) => tracing::debug!(%error, "not subscribed; going on from PostgreSQL"),
+        }
+    }
+
+    /// Takes in the event and all that have arrived with it.
+    fn hear(&mut self, first: Option<bus::Result<RecordedEvent>>) {
+        let mut missing = HashMap::new();
+        let mut next_event = first;
+        loop {
+            match next_event {
+                Some(Ok(event)) => {
+                    let (tenant, seq) = (event.tenant, event.seq);
+                    if self.live.hear(event) == Heard::Missing {
+                        missing.insert(tenant, seq);
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::info!(%error, "the subscription ended; going on from PostgreSQL");
+                    self.events = None;
+                }
+                None => self.events = None,
+            }
+            let Some(events) = self.events.as_mut().filter(|_| self.live.has_room()) else { break };
+            match events.next().now_or_never() {
+                Some(event) => next_event = event,
+                None => break,
+            }
+        }
+        self.schedule(missing);
+    }
+
+    /// Gives tenants to a catch-up task.
+    fn schedule(&mut self, tenants: impl IntoIterator<Item = (TenantId, u64)>) {
+        let now = Instant::now();
+        self.paused.retain(|_, until| *until > now);
+        let mut chosen = Vec::new();
+        for (tenant, heard) in tenants {
+            if !self.paused.contains_key(&tenant) && self.live.begin_catch_up(tenant, heard) {
+                chosen.push(tenant);
+            }
+        }
+        self.waiting.extend(chosen.chunks(TENANTS_IN_CATCH_UP).map(<[_]>::to_vec));
+    }
+
+    fn start_catch_ups(&mut self) {
+        while self.catch_ups.len() < CATCH_UPS {
+            let Some(tenants) = self.waiting.pop_front() else { return };
+            let database = self.database.clone();
+            let with_epoch = |tenant: &TenantId| Some((*tenant, self.held.epoch_of(*tenant)?));
+            let epochs: HashMap<TenantId, i64> = tenants.iter().filter_map(with_epoch).collect();
+            let task = async move {
+                let result = catch_up(&database, &epochs).await;
+                CaughtUp { tenants, result }
+            };
+            self.catch_ups.spawn(task.instrument(tracing::debug_span!("catch_up")));
+        }
+    }
+
+    fn caught_up(&mut self, done: Result<CaughtUp, tokio::task::JoinError>) {
+        let Ok(CaughtUp { tenants, result }) = done else {
+            // A bug of ours: whoever it had is unknown from now on and found by the sweep.
+            tracing::error!("a catch-up has panicked");
+            self.live = Live::default();
+            self.trouble = true;
+            return;
+        };
+        let progress = match result {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.give_up(&tenants, &error);
+                HashMap::new()
+            }
+        };
+        let again: Vec<_> = tenants
+            .iter()
+            .filter_map(|tenant| Some((*tenant, self.live.end_catch_up(*tenant, progress.get(tenant).copied())?)))
+            .collect();
+        self.schedule(again);
+        let progress: Vec<_> = progress.into_iter().filter(|(_, seq)| *seq > 0).collect();
+        self.bus.projected().ring(&progress);
+    }
+
+    /// A transaction over these tenants failed. One of several is found by trying each alone.
+    fn give_up(&mut self, tenants: &[TenantId], error: &Error) {
+        self.trouble = true;
+        match tenants {
+            [tenant] if error.is_deterministic() => {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(%tenant, error, "the events of a tenant cannot be projected; it is tried again later");
+                self.paused.insert(*tenant, Instant::now() + PAUSE);
+            }
+            several if error.is_deterministic() => {
+                self.live.forget(several);
+                for tenant in several {
+                    self.waiting.push_back(vec![*tenant]);
+                }
+            }
+            _ => tracing::warn!(error = error as &dyn std::error::Error, "projecting failed and is tried again"),
+        }
+    }
+
+    /// Projects what waits.
+    async fn project(&mut self) {
+        let steps = self.live.take_steps(|tenant| self.held.epoch_of(tenant));
+        if steps.is_empty() {
+            return;
+        }
+        match apply(&self.database, &steps).await {
+            Ok(Applied::Done) => {
+                self.live.applied(&steps);
+                let progress: Vec<_> = steps.iter().map(|step| (step.tenant, step.last())).collect();
+                self.bus.projected().ring(&progress);
+            }
+            Ok(Applied::Missed(missed)) => {
+                tracing::debug!(tenants = missed.len(), "checkpoints are not where they were; reading them again");
+                let tenants = steps.iter().map(|step| (step.tenant, step.last()));
+                self.schedule(tenants.collect::<Vec<_>>());
+            }
+            Err(error) => {
+                let tenants: Vec<TenantId> = steps.iter().map(|step| step.tenant).collect();
+                self.live.forget(&tenants);
+                self.give_up(&tenants, &error);
+            }
+        }
+    }
+
+    async fn sweep_all(&mut self) {
+        self.trouble = false;
+        let shards: Vec<i16> = self.held.shards().iter().map(number).collect();
+        self.sweep(&shards).await;
+    }
+
+    /// Looks for tenants that are behind although nobody said so.
+    async fn sweep(&mut self, shards: &[i16]) {
+        let lagging: Result<Vec<(uuid::Uuid, i64)>, sqlx::Error> =
+            sqlx::query_as("select tenant_id, head from lagging_tenants($1, $2, $3)")
+                .bind(READ_MODEL)
+                .bind(read_model_version())
+                .bind(shards)
+                .fetch_all(self.database.pool())
+                .await;
+        let lagging = match lagging {
+            Ok(lagging) => lagging,
+            Err(error) => {
+                tracing::warn!(%error, "the sweep failed");
+                self.trouble = true;
+                return;
+            }
+        };
+        let hints_arrive = self.events.is_some();
+        let mut behind = Vec::new();
+        let mut suspects = HashMap::new();
+        for (tenant, head) in lagging {
+            let (tenant, head) = (TenantId(tenant), head.cast_unsigned());
+            match self.live.idle_at(tenant) {
+                // Most likely its message is on the way: look once more before reading.
+                Some(at) if hints_arrive && self.suspects.get(&tenant) != Some(&at) => {
+                    suspects.insert(tenant, at);
+                }
+                Some(_) => behind.push((tenant, head)),
+                None if self.live.is_unknown(tenant) => behind.push((tenant, head)),
+                None => {}
+            }
+        }
+        self.suspects.retain(|tenant, _| !shards.contains(&number(&tenant.shard())));
+        self.suspects.extend(suspects);
+        self.schedule(behind);
+    }
+
+    async fn renew(&mut self) {
+        match self.held.renew().await {
+            Ok(false) => {}
+            Ok(true) => {
+                // Other shards: subscribe anew, then look at everything.
+                self.events = None;
+                self.trouble = true;
+            }
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the leases were not renewed"),
+        }
+    }
+}
+
+/// The next event; pending while there is no subscription.
+async fn next(events: &mut Option<Events>) -> Option<bus::Result<RecordedEvent>> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(crate) fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,282 @@
+//! The relay: publishes each tenant's events on NATS in `seq` order, and again when NATS has lost them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use bus::{Bus, Rings};
+use domain::{RecordedEvent, Shard, TenantId};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use store::{EVENT_COLUMNS, Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row};
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::held::Held;
+use crate::projector::ticker;
+use crate::relay_state::{self, StreamMemory};
+use crate::sweep::{Sweep, number};
+
+/// Most tenants whose events are read in one round trip, and most events of one tenant.
+const TENANTS_IN_PAGE: usize = 200;
+const EVENTS_OF_TENANT: i64 = 200;
+/// Acknowledgements that may be outstanding.
+const WINDOW: usize = 256;
+/// How long the stream keeps events (`max_age` in `nats/events.json`): what is published again after a loss.
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Cursors that are remembered; beyond it they are stored and read again when needed.
+const MAX_CURSORS: usize = 200_000;
+
+/// How the relay works; the defaults are right for production.
+#[derive(Clone, Debug)]
+pub struct RelaySettings {
+    /// The name in which leases are taken: no other running process has it.
+    pub holder: String,
+    /// A slice of the shards is swept this often.
+    pub sweep: Duration,
+    /// Cursors are stored, and the stream is looked at, this often.
+    pub audit: Duration,
+}
+
+impl RelaySettings {
+    /// The defaults under this name.
+    pub fn named(holder: impl Into<String>) -> Self {
+        Self { holder: holder.into(), sweep: Duration::from_secs(1), audit: Duration::from_millis(500) }
+    }
+}
+
+/// Publishes the events of the shards that it holds leases on.
+pub struct Relay {
+    database: RelayDatabase,
+    bus: Bus,
+    held: Held,
+    memory: StreamMemory,
+    /// Connections made when the stream was last looked at; `None` when it must be looked at again.
+    audited: Option<u64>,
+    /// Up to where each tenant is published.
+    cursors: HashMap<TenantId, u64>,
+    /// The part of them that is not stored.
+    unstored: HashMap<TenantId, u64>,
+    /// Tenants with events to publish.
+    work: BTreeSet<TenantId>,
+    settings: RelaySettings,
+}
+
+impl Relay {
+    /// Takes the leases and makes ready; nothing runs before [`Relay::run`].
+    pub async fn start(database: RelayDatabase, bus: Bus, settings: RelaySettings) -> Result<Self, Error> {
+        let leases = Leases::new(database.pool().clone(), Work::Relay, settings.holder.clone());
+        let held = Held::acquire(leases).await?;
+        let memory = relay_state::load(database.pool()).await?;
+        let (cursors, unstored, work) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, settings })
+    }
+
+    /// Works until `shutdown`, then stores the cursors and gives the leases back.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut sweep = Sweep::new(self.settings.sweep);
+        let mut audit = ticker(self.settings.audit);
+        let mut renewal = ticker(Leases::RENEWAL);
+        let mut connection = self.bus.connection();
+        let mut rings = self.bus.doorbell().subscribe().await.ok();
+        self.audit().await;
+        self.sweep_all().await;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                ring = next(&mut rings) => self.hear(ring, &mut rings),
+                Ok(()) = connection.changed() => self.audit().await,
+                () = sweep.tick() => {
+                    let slice = sweep.next_slice(&self.held.shards());
+                    self.sweep(&slice).await;
+                }
+                _ = audit.tick() => {
+                    if rings.is_none() {
+                        rings = self.bus.doorbell().subscribe().await.ok();
+                    }
+                    self.store_cursors().await;
+                    self.audit().await;
+                }
+                _ = renewal.tick() => self.renew().await,
+            }
+            while !self.work.is_empty() && self.audited.is_some() && !shutdown.is_cancelled() {
+                if let Err(error) = self.publish().await {
+                    tracing::info!(error = &error as &dyn std::error::Error, "publishing stopped and is tried again");
+                    self.audited = None;
+                }
+                while let Some(Some(ring)) = rings.as_mut().and_then(|rings| rings.next().now_or_never()) {
+                    self.add_work(ring);
+                }
+                if renewal.tick().now_or_never().is_some() {
+                    self.renew().await;
+                }
+            }
+        }
+        self.store_cursors().await;
+        if let Err(error) = self.held.release().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the leases were not given back");
+        }
+    }
+
+    fn hear(&mut self, ring: Option<Vec<(TenantId, u64)>>, rings: &mut Option<Rings>) {
+        match ring {
+            Some(ring) => self.add_work(ring),
+            None => *rings = None,
+        }
+    }
+
+    fn add_work(&mut self, heads: impl IntoIterator<Item = (TenantId, u64)>) {
+        for (tenant, head) in heads {
+            let published = self.cursors.get(&tenant).is_some_and(|cursor| *cursor >= head);
+            if !published && self.held.epoch_of(tenant).is_some() {
+                self.work.insert(tenant);
+            }
+        }
+    }
+
+    /// Publishes the next events of some of the tenants that have work.
+    async fn publish(&mut self) -> Result<(), Error> {
+        let mut tenants: Vec<TenantId> = self.work.iter().copied().take(TENANTS_IN_PAGE).collect();
+        let unknown: Vec<TenantId> = tenants.iter().copied().filter(|t| !self.cursors.contains_key(t)).collect();
+        if !unknown.is_empty() {
+            self.cursors.extend(relay_state::cursors(self.database.pool(), &unknown).await?);
+        }
+        tenants.retain(|tenant| {
+            let ours = self.held.epoch_of(*tenant).is_some();
+            if !ours {
+                self.work.remove(tenant);
+            }
+            ours
+        });
+        let (events, cut) = self.read(&tenants).await?;
+        let stored = self.bus.events().publish_all(&events, self.memory.generation, WINDOW).await?;
+        self.memory.last_sequence = stored.max(self.memory.last_sequence);
+        let mut published: HashMap<TenantId, i64> = HashMap::new();
+        for event in &events {
+            *published.entry(event.tenant).or_default() += 1;
+            self.cursors.insert(event.tenant, event.seq);
+            self.unstored.insert(event.tenant, event.seq);
+        }
+        // Whoever had less than a page is published to the head, whatever a hint has claimed.
+        for tenant in tenants.iter().filter(|tenant| !cut && published.get(tenant) != Some(&EVENTS_OF_TENANT)) {
+            self.work.remove(tenant);
+        }
+        Ok(())
+    }
+
+    /// The next events of these tenants, in `seq` order each; cut short, which is answered too, when they come to
+    /// more than [`MAX_PAGE_BYTES`].
+    async fn read(&self, tenants: &[TenantId]) -> Result<(Vec<RecordedEvent>, bool), Error> {
+        let after = tenants.iter().map(|tenant| self.cursors.get(tenant).copied().unwrap_or(0).cast_signed());
+        let sql = format!(
+            "select {EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
+             cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
+                                 order by e.seq limit $3) e"
+        );
+        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(tenants.iter().map(|tenant| tenant.0).collect::<Vec<_>>())
+            .bind(after.collect::<Vec<_>>())
+            .bind(EVENTS_OF_TENANT)
+            .fetch(self.database.pool());
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.try_next().await? {
+            let event = event_from_row(&row)?;
+            bytes += event.data.get().len();
+            events.push(event);
+            if bytes > MAX_PAGE_BYTES {
+                return Ok((events, true));
+            }
+        }
+        Ok((events, false))
+    }
+
+    /// Makes sure that the stream is the one that the cursors belong to. When it is not, a new generation begins and
+    /// everything that the stream would still hold is published again.
+    async fn audit(&mut self) {
+        let now = *self.bus.connection().borrow();
+        if !now.connected {
+            self.audited = None;
+            return;
+        }
+        let anew = self.audited != Some(now.established);
+        match self.compare_stream().await {
+            Ok(()) => {
+                self.audited = Some(now.established);
+                if anew {
+                    self.sweep_all().await;
+                }
+            }
+            Err(error) => {
+                tracing::info!(error = &error as &dyn std::error::Error, "the stream could not be audited");
+                self.audited = None;
+            }
+        }
+    }
+
+    async fn compare_stream(&mut self) -> Result<(), Error> {
+        let stream = self.bus.events().ensure().await?;
+        let same = self.memory.created == Some(stream.created) && stream.last_sequence >= self.memory.last_sequence;
+        if same {
+            return Ok(());
+        }
+        let first = self.memory.created.is_none();
+        let generation = if first { self.memory.generation } else { self.memory.generation + 1 };
+        let new = StreamMemory { generation, created: Some(stream.created), last_sequence: stream.last_sequence };
+        if !first {
+            tracing::warn!(generation, "NATS has lost events; publishing again from PostgreSQL");
+            self.cursors.clear();
+            self.unstored.clear();
+            for shard in Shard::all() {
+                relay_state::rewind(self.database.pool(), &[number(&shard)], RETENTION).await?;
+            }
+        }
+        self.memory = relay_state::replace(self.database.pool(), self.memory, new).await?;
+        Ok(())
+    }
+
+    async fn store_cursors(&mut self) {
+        if self.unstored.is_empty() {
+            return;
+        }
+        match relay_state::store_cursors(self.database.pool(), &self.unstored, self.memory).await {
+            Ok(()) => {
+                self.unstored.clear();
+                if self.cursors.len() > MAX_CURSORS {
+                    self.cursors.clear();
+                }
+            }
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the cursors were not stored"),
+        }
+    }
+
+    async fn sweep_all(&mut self) {
+        let shards: Vec<i16> = self.held.shards().iter().map(number).collect();
+        self.sweep(&shards).await;
+    }
+
+    async fn sweep(&mut self, shards: &[i16]) {
+        match relay_state::behind(self.database.pool(), shards).await {
+            Ok(behind) => self.add_work(behind),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed"),
+        }
+    }
+
+    async fn renew(&mut self) {
+        match self.held.renew().await {
+            Ok(false) => {}
+            Ok(true) => {
+                // Another relay may have moved the cursors of shards that are ours again.
+                self.store_cursors().await;
+                self.cursors.clear();
+                self.sweep_all().await;
+            }
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the leases were not renewed"),
+        }
+    }
+}
+
+async fn next(rings: &mut Option<Rings>) -> Option<Vec<(TenantId, u64)>> {
+    match rings {
+        Some(rings) => rings.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,114 @@
+//! What the relay remembers in PostgreSQL: its cursors, and which life of the stream they belong to.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::TenantId;
+use sqlx::{PgPool, Row as _};
+
+use crate::Error;
+
+/// What is remembered of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamMemory {
+    /// Which life of the stream this is: part of every message's id, so that what a wiped stream has lost is not
+    /// taken for a duplicate.
+    pub(crate) generation: u64,
+    /// When the stream was created; `None` before the first.
+    pub(crate) created: Option<DateTime<Utc>>,
+    /// The highest number in the stream that was acknowledged.
+    pub(crate) last_sequence: u64,
+}
+
+pub(crate) async fn load(pool: &PgPool) -> Result<StreamMemory, Error> {
+    let row = sqlx::query("select generation, stream_created, last_sequence from relay_state").fetch_one(pool).await?;
+    Ok(StreamMemory {
+        generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
+        created: row.try_get("stream_created")?,
+        last_sequence: row.try_get::<i64, _>("last_sequence")?.cast_unsigned(),
+    })
+}
+
+/// Replaces what is remembered, unless another relay was faster: then its memory is answered.
+pub(crate) async fn replace(pool: &PgPool, old: StreamMemory, new: StreamMemory) -> Result<StreamMemory, Error> {
+    let replaced = sqlx::query(
+        "update relay_state set generation = $2, stream_created = $3, last_sequence = $4 where generation = $1",
+    )
+    .bind(old.generation.cast_signed())
+    .bind(new.generation.cast_signed())
+    .bind(new.created)
+    .bind(new.last_sequence.cast_signed())
+    .execute(pool)
+    .await?;
+    if replaced.rows_affected() == 1 { Ok(new) } else { load(pool).await }
+}
+
+/// The cursors of these tenants; 0 for those that have none.
+pub(crate) async fn cursors(pool: &PgPool, tenants: &[TenantId]) -> Result<HashMap<TenantId, u64>, Error> {
+    let rows: Vec<(uuid::Uuid, i64)> =
+        sqlx::query_as("select tenant_id, seq from relay_cursors where tenant_id = any($1)")
+            .bind(tenants.iter().map(|tenant| tenant.0).collect::<Vec<_>>())
+            .fetch_all(pool)
+            .await?;
+    let mut cursors: HashMap<TenantId, u64> = tenants.iter().map(|tenant| (*tenant, 0)).collect();
+    cursors.extend(rows.into_iter().map(|(tenant, seq)| (TenantId(tenant), seq.cast_unsigned())));
+    Ok(cursors)
+}
+
+/// Stores cursors and the highest acknowledged number. Losing the last ones in a crash costs publishing some events
+/// twice, so the commit does not wait for the disk.
+pub(crate) async fn store_cursors(
+    pool: &PgPool,
+    cursors: &HashMap<TenantId, u64>,
+    memory: StreamMemory,
+) -> Result<(), Error> {
+    let mut cursors: Vec<_> = cursors.iter().collect();
+    cursors.sort_unstable();
+    let mut connection = store_connection(pool).await?;
+    sqlx::query(
+        "with remembered as (
+           update relay_state set last_sequence = greatest(last_sequence, $3) where generation = $4)
+         insert into relay_cursors as c (tenant_id, seq) select * from unnest($1::uuid[], $2::bigint[])
+         on conflict (tenant_id) do update set seq = excluded.seq",
+    )
+    .bind(cursors.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>())
+    .bind(cursors.iter().map(|(_, seq)| seq.cast_signed()).collect::<Vec<_>>())
+    .bind(memory.last_sequence.cast_signed())
+    .bind(memory.generation.cast_signed())
+    .execute(&mut *connection)
+    .await?;
+    Ok(connection.commit().await?)
+}
+
+async fn store_connection(pool: &PgPool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, Error> {
+    #[expect(clippy::disallowed_methods, reason = "cursors are the relay's own, of all tenants")]
+    Ok(pool.begin_with("begin; set local synchronous_commit = off").await?)
+}
+
+/// Sets the cursors of these shards back to what the stream would still hold: everything recorded in the last
+/// `retention`.
+pub(crate) async fn rewind(pool: &PgPool, shards: &[i16], retention: Duration) -> Result<(), Error> {
+    sqlx::query(
+        "update relay_cursors c
+         set seq = least(c.seq, first_seq_since(h.tenant_id, h.seq, clock_timestamp() - $2 * interval '1 second') - 1)
+         from tenant_heads h where h.tenant_id = c.tenant_id and h.shard = any($1)",
+    )
+    .bind(shards)
+    .bind(i64::try_from(retention.as_secs()).unwrap_or(i64::MAX))
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Tenants of these shards with events after their cursor, and their heads.
+pub(crate) async fn behind(pool: &PgPool, shards: &[i16]) -> Result<Vec<(TenantId, u64)>, Error> {
+    let rows: Vec<(uuid::Uuid, i64)> = sqlx::query_as(
+        "select h.tenant_id, h.seq from tenant_heads h left join relay_cursors c on c.tenant_id = h.tenant_id
+         where h.shard = any($1) and h.seq > coalesce(c.seq, 0)",
+    )
+    .bind(shards)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(tenant, head)| (TenantId(tenant), head.cast_unsigned())).collect())
+}

@@ -1,0 +1,31 @@
+//! Convolog on PostgreSQL: the tenant log and its writers, tenant-scoped transactions, leases; the only crate that appends.
+//!
+//! Tenant rows are reached through [`TenantTx`] (one tenant, the API) or [`TenantsTx`] (many tenants, the projector),
+//! never through a pool: a query without tenant context cannot be written outside this crate.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
+
+mod accounts;
+mod database;
+mod error;
+mod leases;
+mod log;
+mod log_reader;
+mod members;
+mod migrate;
+mod role_check;
+mod tasks;
+mod tenant_tx;
+mod tenants_tx;
+
+pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email};
+pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
+pub use error::Error;
+pub use leases::{Lease, Leases, Work};
+pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Stop, Unit};
+pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row};
+pub use members::{NewTenant, RegisterError, register_tenant};
+pub use migrate::{RolePasswords, migrate, prepare_cluster_and_database};
+pub use role_check::check_role;
+pub use tasks::spawn;
+pub use tenant_tx::{TenantContext, TenantTx};
+pub use tenants_tx::TenantsTx;

@@ -1,0 +1,174 @@
+//! The tenant log's front: commands go in as closures over a [`Unit`], answers come out durable.
+//!
+//! `writer` gathers commands into batches and decides them, `unit` is what a command's closure sees, `append` is the
+//! round trip to PostgreSQL, `load` folds cold streams, `refusal` answers what was not
+//! stored; `second_door` appends inside a transaction that also writes tables beside the log.
+
+mod append;
+mod batch;
+mod cache;
+mod job;
+mod load;
+mod refusal;
+mod second_door;
+mod snapshot;
+mod unit;
+mod writer;
+
+pub(crate) use second_door::SecondDoor;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::TenantId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::tasks::spawn;
+use crate::{ApiDatabase, Error, TenantContext};
+use job::TypedJob;
+pub use unit::{Stop, Unit};
+use writer::Writer;
+
+/// Called after each commit with the tenants whose log has grown and their last `seq`.
+pub type OnCommit = Arc<dyn Fn(&[(TenantId, u64)]) + Send + Sync>;
+
+/// How the log works; the defaults are right for one API process.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Writer tasks, each with a connection of its own. A tenant is always with the same one.
+    pub writers: usize,
+    /// Commands that may wait for one writer; beyond it they are refused as [`Error::Overloaded`].
+    pub queue: usize,
+    /// Streams whose state each writer keeps.
+    pub cached_streams: usize,
+    /// Most commands in one commit.
+    pub max_batch: usize,
+    /// A stream's state is stored every so many events.
+    pub snapshot_every: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { writers: 2, queue: 1024, cached_streams: 50_000, max_batch: 256, snapshot_every: 500 }
+    }
+}
+
+/// A client's promise that two requests with the same key are the same request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Unique per tenant and actor, at most 200 printable ASCII characters.
+    pub key: String,
+    /// SHA-256 over method, path and raw body.
+    pub request_hash: [u8; 32],
+}
+
+/// Everything about a command but what it wants.
+#[derive(Clone, Debug)]
+pub struct CommandContext {
+    /// Whose log, and who is asking.
+    pub caller: TenantContext,
+    /// When given, the command happens once.
+    pub key: Option<IdempotencyKey>,
+    /// Goes into the events' `correlation_id`.
+    pub correlation_id: Uuid,
+    /// Goes into the events' `causation_id`.
+    pub causation_id: Uuid,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+    /// Now, as the caller's clock says; microseconds.
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// The answer to a command that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<R> {
+    /// What the command's closure returned; of the first time, when replayed.
+    pub receipt: R,
+    /// Number of its last event in the tenant's log.
+    pub seq: u64,
+    /// Version of its last event in the first stream that it touched.
+    pub version: u64,
+    /// Whether the key had been used before, so that nothing new was written.
+    pub replayed: bool,
+}
+
+/// Why a command was not stored.
+#[derive(Debug)]
+pub enum ExecuteError<E> {
+    /// The decision was no.
+    Rejected(E),
+    /// Something that may be taken once is taken, for example a chosen id; the claim.
+    Claimed(String),
+    /// The idempotency key belongs to another request.
+    KeyReused,
+    /// The store could not.
+    Store(Error),
+}
+
+/// The way to append: a handle on the writers of this process, cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    writers: Arc<[mpsc::Sender<Box<dyn job::Job>>]>,
+}
+
+impl Log {
+    /// Starts the writers. They end, with everything accepted answered, when the last handle is dropped: await the
+    /// returned task for it.
+    pub async fn start(
+        database: &ApiDatabase,
+        settings: &LogSettings,
+        on_commit: OnCommit,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), Error> {
+        let mut senders = Vec::new();
+        let mut tasks = Vec::new();
+        for _ in 0..settings.writers.max(1) {
+            let (sender, receiver) = mpsc::channel(settings.queue);
+            let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), receiver);
+            senders.push(sender);
+            tasks.push(spawn("writer", writer.run()));
+        }
+        let all = spawn("writers", async move {
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "a writer has failed; its commands are refused from now on");
+                }
+            }
+        });
+        Ok((Self { writers: senders.into() }, all))
+    }
+
+    /// Whether all writers are alive.
+    pub fn is_running(&self) -> bool {
+        self.writers.iter().all(|writer| !writer.is_closed())
+    }
+
+    /// Decides and appends one command; the answer is durable. Dropping the future does not stop the command.
+    ///
+    /// `decide` must be pure: it runs again when a stream has to be loaded first or has moved on. It decides with
+    /// [`Unit::run`] and its like, and returns the receipt that is needed to answer this request, now and whenever
+    /// it is repeated; nothing secret belongs there.
+    pub async fn execute<R, E, F>(&self, context: CommandContext, decide: F) -> Result<Outcome<R>, ExecuteError<E>>
+    where
+        R: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(&mut Unit<'_>) -> Result<R, Stop<E>> + Send + Sync + 'static,
+    {
+        let writer = &self.writers[usize::from(context.caller.tenant().0.as_bytes()[15]) % self.writers.len()];
+        let (answer, answered) = oneshot::channel();
+        let job = TypedJob::new(context, decide, answer);
+        writer.try_send(Box::new(job)).map_err(|refused| {
+            ExecuteError::Store(match refused {
+                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
+            })
+        })?;
+        match answered.await {
+            Ok(answer) => answer,
+            // The writer died with the command in its hands.
+            Err(_closed) => Err(ExecuteError::Store(Error::OutcomeUnknown)),
+        }
+    }
+}

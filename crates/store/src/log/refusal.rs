@@ -1,0 +1,64 @@
+//! Before a command is answered with no: was it answered with yes before, and is the no up to date?
+
+use sqlx::Row as _;
+
+use super::CommandContext;
+use super::cache::StreamKey;
+use super::job::Finish;
+use crate::{ApiDatabase, Error, TenantTx};
+
+/// What the log says about a rejection.
+pub(super) enum Review {
+    /// Answer this.
+    Final(Finish),
+    /// These streams have moved on: decide again.
+    Stale(Vec<StreamKey>),
+}
+
+/// Looks the key up, then compares the versions that the rejection was decided on with the log's.
+pub(super) async fn review(
+    database: &ApiDatabase,
+    context: &CommandContext,
+    decided_on: &[(StreamKey, u64)],
+) -> Result<Review, Error> {
+    let tenant = context.caller.tenant();
+    let mut tx = TenantTx::begin_with(database, tenant, "begin isolation level repeatable read read only").await?;
+    if let Some(key) = &context.key {
+        let row = sqlx::query(
+            "select request_hash, seq, version, receipt::text as receipt from idempotency_keys
+             where tenant_id = $1 and actor_id = $2 and key = $3",
+        )
+        .bind(tenant.0)
+        .bind(context.caller.actor().id)
+        .bind(&key.key)
+        .fetch_optional(tx.connection())
+        .await?;
+        if let Some(row) = row {
+            let hash: Vec<u8> = row.try_get("request_hash")?;
+            return Ok(Review::Final(if hash == key.request_hash {
+                Finish::Replayed {
+                    seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
+                    version: row.try_get::<i64, _>("version")?.cast_unsigned(),
+                    receipt: row.try_get("receipt")?,
+                }
+            } else {
+                Finish::KeyReused
+            }));
+        }
+    }
+    let mut stale = Vec::new();
+    for (key, version) in decided_on {
+        let current: Option<i64> = sqlx::query_scalar(
+            "select version from events where tenant_id = $1 and stream_id = $2 order by version desc limit 1",
+        )
+        .bind(key.tenant.0)
+        .bind(key.stream)
+        .fetch_optional(tx.connection())
+        .await?;
+        if current.unwrap_or(0).cast_unsigned() != *version {
+            stale.push(*key);
+        }
+    }
+    tx.commit().await?;
+    Ok(if stale.is_empty() { Review::Final(Finish::Rejected) } else { Review::Stale(stale) })
+}

@@ -1,0 +1,82 @@
+//! Brings a database up to today's schema: roles, rights, then the numbered migrations.
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _};
+
+use crate::Error;
+
+/// Passwords of the roles that log in.
+#[derive(Clone)]
+pub struct RolePasswords {
+    /// Of `convolog_api`.
+    pub api: String,
+    /// Of `convolog_projector`.
+    pub projector: String,
+    /// Of `convolog_relay`.
+    pub relay: String,
+}
+
+const ROLES: &str = include_str!("../../../migrations/roles.sql");
+
+const MIGRATIONS: [(i64, &str, &str); 5] = [
+    (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
+    (2, "log", include_str!("../../../migrations/0002_log.sql")),
+    (3, "members", include_str!("../../../migrations/0003_members.sql")),
+    (4, "progress", include_str!("../../../migrations/0004_progress.sql")),
+    (5, "sessions", include_str!("../../../migrations/0005_sessions.sql")),
+];
+
+/// Migrates the administrator's database and lets the runtime roles log in with these passwords. Safe to run again
+/// and by several at once; refuses a database that a newer version has migrated.
+pub async fn migrate(administrator: &PgConnectOptions, passwords: &RolePasswords) -> Result<(), Error> {
+    let mut connection = prepare_cluster_and_database(administrator).await?;
+    for (role, password) in [
+        ("convolog_api", &passwords.api),
+        ("convolog_projector", &passwords.projector),
+        ("convolog_relay", &passwords.relay),
+    ] {
+        let sql: String = sqlx::query_scalar("select format('alter role %I login password %L', $1, $2)")
+            .bind(role)
+            .bind(password)
+            .fetch_one(&mut connection)
+            .await?;
+        retry_concurrent_update(&mut connection, &sql).await?;
+    }
+    // Objects belong to a role that nobody logs in as.
+    connection.execute("set role convolog_owner").await?;
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let migrated = Migrator::with_migrations(migrations.into()).run(&mut connection).await;
+    migrated.map_err(Error::Migrate)?;
+    Ok(connection.close().await?)
+}
+
+/// Creates the roles and sets the rights on this database: what neither a numbered migration nor a template carries.
+pub async fn prepare_cluster_and_database(administrator: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let mut connection = administrator.clone().application_name("convolog-migrate").connect().await?;
+    connection.execute("set client_min_messages = warning").await?;
+    retry_concurrent_update(&mut connection, ROLES).await?;
+    Ok(connection)
+}
+
+/// Roles are shared by all databases of a cluster; PostgreSQL answers XX000 "tuple concurrently updated" or 23505 when two change one at
+/// the same moment.
+async fn retry_concurrent_update(connection: &mut PgConnection, sql: &str) -> Result<(), Error> {
+    for _ in 0..20 {
+        let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+        let concurrent = match &result {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                error.as_database_error().and_then(|e| e.code()).is_some_and(|c| c == "XX000" || c == "23505")
+            }
+        };
+        if !concurrent {
+            result?;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Tasks with a name, whose panics are logged: the one place that spawns.
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+
+/// Runs `task` beside the caller. What writes to the database runs like this, because a handler is dropped when its
+/// client goes away.
+pub fn spawn<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
+    tokio::spawn(task.instrument(tracing::debug_span!("task", name)))
+}
