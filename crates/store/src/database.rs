@@ -25,6 +25,11 @@ impl ConnectionSettings {
         Ok(Self { options: options.options([("jit", "off")]), max_connections })
     }
 
+    /// The same server and database as another role.
+    pub fn as_role(&self, role: &str, password: &str, max_connections: u32) -> Self {
+        Self { options: self.options.clone().username(role).password(password), max_connections }
+    }
+
     /// Opens a pool after checking that the role may not do more than it must.
     async fn connect(&self, name: &str) -> Result<PgPool, Error> {
         let options = self.options.clone().application_name(name);
@@ -106,6 +111,23 @@ impl ProjectorDatabase {
 }
 
 impl ApiDatabase {
+    /// Checks on a live connection that the role is still harmless and that a tenant that does not exist, and no
+    /// tenant at all, see nothing.
+    pub async fn self_check(&self) -> Result<(), Error> {
+        let canary = domain::TenantId(uuid::Uuid::now_v7());
+        let mut tx = crate::TenantTx::begin_with(self, canary, "begin read only").await?;
+        check_role(tx.connection()).await?;
+        let leak = "select exists (select from events) or exists (select from users)";
+        let seen: bool = sqlx::query_scalar(leak).fetch_one(tx.connection()).await?;
+        tx.commit().await?;
+        let seen_without: bool = sqlx::query_scalar(leak).fetch_one(&self.pool).await?;
+        if seen || seen_without {
+            let reason = "a tenant that does not exist sees rows".to_owned();
+            return Err(Error::UnsafeRole { role: "convolog_api".to_owned(), reason });
+        }
+        Ok(())
+    }
+
     /// How far `group` is for these tenants; tenants without a checkpoint are missing.
     pub async fn checkpoints(
         &self,

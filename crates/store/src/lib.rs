@@ -24,7 +24,7 @@ pub use leases::{Lease, Leases, Work};
 pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Stop, Unit};
 pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row};
 pub use members::{NewTenant, RegisterError, register_tenant};
-pub use migrate::{RolePasswords, migrate, prepare_cluster_and_database};
+pub use migrate::{RolePasswords, ensure_database, migrate, prepare_cluster_and_database};
 pub use role_check::check_role;
 pub use tasks::spawn;
 pub use tenant_tx::{TenantContext, TenantTx};

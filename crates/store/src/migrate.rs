@@ -1,10 +1,10 @@
 //! Brings a database up to today's schema: roles, rights, then the numbered migrations.
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _};
 
-use crate::Error;
+use crate::{ConnectionSettings, Error};
 
 /// Passwords of the roles that log in.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
 
 /// Migrates the administrator's database and lets the runtime roles log in with these passwords. Safe to run again
 /// and by several at once; refuses a database that a newer version has migrated.
-pub async fn migrate(administrator: &PgConnectOptions, passwords: &RolePasswords) -> Result<(), Error> {
+pub async fn migrate(administrator: &ConnectionSettings, passwords: &RolePasswords) -> Result<(), Error> {
     let mut connection = prepare_cluster_and_database(administrator).await?;
     for (role, password) in [
         ("convolog_api", &passwords.api),
@@ -54,8 +54,8 @@ pub async fn migrate(administrator: &PgConnectOptions, passwords: &RolePasswords
 }
 
 /// Creates the roles and sets the rights on this database: what neither a numbered migration nor a template carries.
-pub async fn prepare_cluster_and_database(administrator: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let mut connection = administrator.clone().application_name("convolog-migrate").connect().await?;
+pub async fn prepare_cluster_and_database(administrator: &ConnectionSettings) -> Result<PgConnection, Error> {
+    let mut connection = administrator.options.clone().application_name("convolog-migrate").connect().await?;
     connection.execute("set client_min_messages = warning").await?;
     retry_concurrent_update(&mut connection, ROLES).await?;
     Ok(connection)
@@ -79,4 +79,19 @@ async fn retry_concurrent_update(connection: &mut PgConnection, sql: &str) -> Re
     }
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
     Ok(())
+}
+
+/// Creates a database unless it is there; `administrator` is connected to another one of the cluster.
+pub async fn ensure_database(administrator: &ConnectionSettings, name: &str) -> Result<(), Error> {
+    let mut connection = administrator.options.connect().await?;
+    let sql: Option<String> = sqlx::query_scalar(
+        "select format('create database %I', $1) where not exists (select from pg_database where datname = $1)",
+    )
+    .bind(name)
+    .fetch_optional(&mut connection)
+    .await?;
+    if let Some(sql) = sql {
+        connection.execute(AssertSqlSafe(sql)).await?;
+    }
+    Ok(connection.close().await?)
 }

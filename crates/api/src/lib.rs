@@ -1,0 +1,37 @@
+//! Convolog's HTTP interface: takes commands and answers reads of one tenant at a time; it decides nothing itself.
+//!
+//! Whatever goes wrong becomes one [`error::Error`], and [`problem::answer`], the outermost layer, is the only place
+//! that writes an error's body. The rules of the edge (bodies, headers, cursors, passwords, tokens) have one file each
+//! and know neither the database nor any endpoint.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
+
+mod auth;
+pub mod body;
+mod caller;
+mod command;
+pub mod conditions;
+pub mod cursor;
+pub mod error;
+mod events;
+mod health;
+pub mod idempotency;
+mod json;
+mod messages;
+pub mod paging;
+pub mod passwords;
+pub mod path;
+pub mod problem;
+mod read_gate;
+mod reads;
+mod router;
+pub mod secret;
+mod sessions;
+mod state;
+pub mod tokens;
+pub mod violation;
+
+pub use caller::Caller;
+pub use command::{Done, REPLAYED};
+pub use reads::{MIN_SEQ_WAIT, SEQ};
+pub use router::{router, serve};
+pub use state::{Api, Clock};

@@ -1,0 +1,56 @@
+//! Path parameters: an id that is not even an id names nothing, so it is answered like any unknown one.
+
+use axum::{
+    extract::{FromRequestParts, Path, rejection::PathRejection},
+    http::request::Parts,
+};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+
+/// The path parameters of a route; what does not parse is 404 `not_found`.
+#[derive(Clone, Copy, Debug)]
+pub struct PathParams<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Path::from_request_parts(parts, state).await.map(|Path(params)| Self(params)).map_err(refusal)
+    }
+}
+
+/// A route declared with other parameters than its handler takes is our fault, everything else the client's.
+fn refusal(rejection: PathRejection) -> Error {
+    if rejection.status().is_client_error() { Error::not_found() } else { Error::internal(rejection) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::Request, http::StatusCode, routing::get};
+    use tower::ServiceExt;
+    use uuid::Uuid;
+
+    use super::*;
+
+    async fn status(uri: &str) -> StatusCode {
+        let app = Router::new()
+            .route("/things/{id}", get(async |PathParams(_): PathParams<Uuid>| "found"))
+            .route("/wrong/{id}", get(async |PathParams(_): PathParams<(Uuid, Uuid)>| "found"));
+        app.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn what_is_not_an_id_names_nothing() {
+        assert_eq!(status("/things/01890a5d-ac96-774b-bcce-b302099a8057").await, StatusCode::OK);
+        for id in ["1", "%00", "%ff", "01890a5d-ac96-774b-bcce-b302099a805", "'%20or%201=1"] {
+            assert_eq!(status(&format!("/things/{id}")).await, StatusCode::NOT_FOUND, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_does_not_fit_its_route_is_our_fault() {
+        let id = Uuid::nil();
+        assert_eq!(status(&format!("/wrong/{id}")).await, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

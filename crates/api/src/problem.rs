@@ -1,0 +1,124 @@
+//! The outermost layer: gives a request its id and span, and writes every error's body; no other code writes one.
+
+use std::{error::Error as StdError, panic::AssertUnwindSafe};
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Request},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use serde::Serialize;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::error::{Code, Error, Members};
+
+/// Media type of every error.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// The header in which every answer names its request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request, a UUIDv7 made here. Ids that clients send are ignored: it becomes the correlation id of events,
+/// so nobody else may choose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.get().copied().ok_or_else(|| Error::internal("the request has not passed problem::answer"))
+    }
+}
+
+/// RFC 9457, with our members.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    request_id: Uuid,
+    #[serde(flatten)]
+    members: &'a Members,
+}
+
+/// The layer itself, for `axum::middleware::from_fn`: outside everything else, so that no answer escapes it.
+///
+/// A panic below becomes 500. An error answer that is not one of ours (a method the router does not know, say) gets a
+/// problem body with the code of its status and keeps its headers.
+pub async fn answer(mut request: Request, next: Next) -> Response {
+    let id = RequestId(Uuid::now_v7());
+    request.extensions_mut().insert(id);
+    // The path alone: a query may carry what does not belong in a log.
+    let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
+    async {
+        let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        // The panic's text was written by the panic hook.
+        let response = outcome.unwrap_or_else(|_| Error::internal("a handler panicked").into_response());
+        stamp(response, id)
+    }
+    .instrument(span)
+    .await
+}
+
+fn stamp(mut response: Response, RequestId(id): RequestId) -> Response {
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        response = with_problem(response, id);
+    }
+    tracing::debug!(status = status.as_u16(), "answered");
+    // A hyphenated UUID is always a valid header value.
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn with_problem(mut response: Response, id: Uuid) -> Response {
+    let error = response.extensions_mut().remove::<Error>().unwrap_or_else(|| {
+        let code = Code::of_status(response.status());
+        Error::new(code, response.status().canonical_reason().unwrap_or("The request was refused."))
+    });
+    log_cause(&error);
+    let problem = Problem {
+        r#type: error.code().problem_type(),
+        title: error.code().title(),
+        status: error.code().status().as_u16(),
+        detail: error.detail(),
+        code: error.code().as_str(),
+        request_id: id,
+        members: error.members(),
+    };
+    let body = match serde_json::to_vec(&problem) {
+        Ok(body) => Body::from(body),
+        Err(cause) => {
+            tracing::error!(error = &cause as &dyn StdError, "a problem could not be written");
+            Body::empty()
+        }
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.status = error.code().status();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    Response::from_parts(parts, body)
+}
+
+/// The only place that logs why a request failed. What the client did wrong has no cause and is not logged.
+fn log_cause(error: &Error) {
+    let Some(cause) = error.cause() else { return };
+    let code = error.code().as_str();
+    if error.code().status() == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(code, error = cause, "request failed");
+    } else {
+        tracing::warn!(code, error = cause, "request refused");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The gate of reads that must see a certain event: one watcher per process, no connection held while waiting.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bus::{Bus, Rings};
+use domain::TenantId;
+use futures_util::StreamExt as _;
+use store::{ApiDatabase, Work};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// How often PostgreSQL is asked for the checkpoints of all tenants that somebody waits for: hints can get lost.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Where reads wait for the projector.
+#[derive(Clone)]
+pub(crate) struct ReadGate {
+    waiting: Arc<Waiting>,
+}
+
+/// Per tenant the checkpoint that was heard of last, and who waits for it to grow.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<TenantId, watch::Sender<u64>>>);
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, watch::Sender<u64>>> {
+        // The map is whole at any moment, whatever panicked while holding it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes who waits for this; answers the tenants that are still waited for.
+    fn heard(&self, checkpoints: impl IntoIterator<Item = (TenantId, u64)>) {
+        let waiting = self.lock();
+        for (tenant, seq) in checkpoints {
+            if let Some(sender) = waiting.get(&tenant) {
+                sender.send_if_modified(|known| {
+                    let grown = seq > *known;
+                    *known = seq.max(*known);
+                    grown
+                });
+            }
+        }
+    }
+
+    fn tenants(&self) -> Vec<TenantId> {
+        self.lock().keys().copied().collect()
+    }
+}
+
+/// A place at the gate, taken before the checkpoint is read so that nothing is missed in between.
+pub(crate) struct Place {
+    tenant: TenantId,
+    checkpoint: watch::Receiver<u64>,
+    waiting: Arc<Waiting>,
+}
+
+impl Place {
+    /// Waits until the tenant's rows reflect `seq`; `false` after `limit`.
+    pub(crate) async fn wait(mut self, seq: u64, limit: Duration) -> bool {
+        let reached = self.checkpoint.wait_for(|checkpoint| *checkpoint >= seq);
+        tokio::time::timeout(limit, reached).await.is_ok_and(|reached| reached.is_ok())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock();
+        // This receiver is one of those counted.
+        if waiting.get(&self.tenant).is_some_and(|sender| sender.receiver_count() <= 1) {
+            waiting.remove(&self.tenant);
+        }
+    }
+}
+
+impl ReadGate {
+    /// Starts the watcher; it ends with the gate.
+    pub(crate) fn start(database: ApiDatabase, bus: Bus) -> Self {
+        let waiting = Arc::new(Waiting::default());
+        store::spawn("read_gate", watch_checkpoints(database, bus, Arc::downgrade(&waiting)));
+        Self { waiting }
+    }
+
+    /// Takes a place for a tenant.
+    pub(crate) fn place(&self, tenant: TenantId) -> Place {
+        let checkpoint = self.waiting.lock().entry(tenant).or_insert_with(|| watch::channel(0).0).subscribe();
+        Place { tenant, checkpoint, waiting: self.waiting.clone() }
+    }
+}
+
+async fn watch_checkpoints(database: ApiDatabase, bus: Bus, waiting: Weak<Waiting>) {
+    let mut poll = tokio::time::interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rings: Option<Rings> = None;
+    loop {
+        tokio::select! {
+            ring = next(&mut rings) => match (ring, waiting.upgrade()) {
+                (Some(ring), Some(waiting)) => waiting.heard(ring),
+                (None, Some(_)) => rings = None,
+                (_, None) => return,
+            },
+            _ = poll.tick() => {
+                let Some(waiting) = waiting.upgrade() else { return };
+                if rings.is_none() {
+                    rings = bus.projected().subscribe().await.ok();
+                }
+                let tenants = waiting.tenants();
+                if tenants.is_empty() {
+                    continue;
+                }
+                match database.checkpoints(Work::ReadModel.as_str(), &tenants).await {
+                    Ok(checkpoints) => waiting.heard(checkpoints),
+                    Err(error) => tracing::debug!(%error, "the checkpoints were not read"),
+                }
+            }
+        }
+    }
+}
+
+async fn next(rings: &mut Option<Rings>) -> Option<Vec<(TenantId, u64)>> {
+    match rings {
+        Some(rings) => rings.next().await,
+        None => std::future::pending().await,
+    }
+}

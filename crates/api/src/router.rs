@@ -1,0 +1,46 @@
+//! All routes on one screen, and the server around them.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{auth, error::Error, events, health, messages, problem, sessions, state::Api};
+
+/// The service: every route, every answer with its request id.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/auth/register", post(auth::register))
+        .route("/v1/auth/login", post(auth::login))
+        .route("/v1/auth/me", get(auth::me))
+        .route("/v1/sessions", get(sessions::list).post(sessions::start))
+        .route("/v1/sessions/{id}", get(sessions::read))
+        .route("/v1/sessions/{id}/end", post(sessions::end))
+        .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
+        .route("/v1/events", get(events::list))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(async || Error::not_found())
+        .with_state(api)
+        .layer(from_fn(guard))
+        .layer(from_fn(problem::answer))
+}
+
+/// Answers are a tenant's own: no cache keeps them, no browser guesses their type.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Serves until `shutdown`, then finishes the requests that are under way.
+pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}

@@ -1,0 +1,56 @@
+//! What every handler may reach: one struct, made at the start, cheap to clone.
+
+use std::sync::Arc;
+
+use bus::Bus;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use store::{ApiDatabase, Log, OnCommit};
+
+use crate::{passwords::Passwords, read_gate::ReadGate, tokens::Tokens};
+
+/// Where the time comes from.
+pub type Clock = fn() -> DateTime<Utc>;
+
+/// The API without its listener: what a process, a test or a benchmark starts.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) database: ApiDatabase,
+    pub(crate) log: Log,
+    pub(crate) on_commit: OnCommit,
+    pub(crate) tokens: Tokens,
+    pub(crate) passwords: Passwords,
+    pub(crate) gate: ReadGate,
+    pub(crate) clock: Clock,
+}
+
+impl Api {
+    /// Puts the parts together. `log` rings `on_commit` too.
+    pub fn new(
+        database: ApiDatabase,
+        bus: Bus,
+        (log, on_commit): (Log, OnCommit),
+        tokens: Tokens,
+        passwords: Passwords,
+        clock: Clock,
+    ) -> Self {
+        let gate = ReadGate::start(database.clone(), bus);
+        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, clock }) }
+    }
+
+    /// What the log calls after each commit: the doorbell that wakes the relay.
+    pub fn doorbell(bus: &Bus) -> OnCommit {
+        let doorbell = bus.doorbell();
+        Arc::new(move |grown| doorbell.ring(grown))
+    }
+}
+
+impl Inner {
+    /// Now, in the microseconds that PostgreSQL keeps.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        (self.clock)().trunc_subsecs(6)
+    }
+}

@@ -1,0 +1,185 @@
+//! A node: API, relay and projector of one process, any of them, on services that are already there.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use anyhow::Context as _;
+use api::Api;
+use api::passwords::{Cost, Passwords, WAITING};
+use api::tokens::{Signer, Tokens};
+use bus::{Bus, User};
+use chrono::Utc;
+use projector::{Projector, ProjectorSettings, Relay, RelaySettings};
+use store::{ApiDatabase, ConnectionSettings, Log, LogSettings, OnCommit, ProjectorDatabase, RelayDatabase};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::secrets::NatsPasswords;
+
+/// How to reach PostgreSQL, one log-in per role.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    /// As `convolog_api`.
+    pub api: ConnectionSettings,
+    /// As `convolog_projector`.
+    pub projector: ConnectionSettings,
+    /// As `convolog_relay`.
+    pub relay: ConnectionSettings,
+}
+
+/// How to reach NATS.
+#[derive(Clone, Debug)]
+pub struct Nats {
+    /// Its URL.
+    pub url: String,
+    /// One per user; without them all users log in as the URL says.
+    pub passwords: Option<NatsPasswords>,
+}
+
+impl Nats {
+    async fn connect(&self, user: User) -> anyhow::Result<Bus> {
+        let password = self.passwords.as_ref().map(|passwords| passwords.of(user));
+        Bus::connect(&self.url, user, password).await.context("NATS_URL is not usable")
+    }
+}
+
+/// The API of a node.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The issuer of access tokens; `http://` and the address when `None`.
+    pub public_url: Option<String>,
+    /// Seed of the Ed25519 key that signs access tokens.
+    pub signing_seed: [u8; 32],
+    /// How dear a password is.
+    pub password_cost: Cost,
+    /// How the log works.
+    pub log: LogSettings,
+}
+
+/// What a node runs.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// PostgreSQL.
+    pub databases: Databases,
+    /// NATS.
+    pub nats: Nats,
+    /// Serves HTTP.
+    pub api: Option<ApiSettings>,
+    /// Publishes events.
+    pub relay: Option<RelaySettings>,
+    /// Keeps the read tables.
+    pub projector: Option<ProjectorSettings>,
+}
+
+/// A running node; stop it with [`Node::stop`].
+pub struct Node {
+    address: Option<SocketAddr>,
+    app: Option<Api>,
+    front: Option<Front>,
+    /// Relay and projector.
+    workers: Vec<JoinHandle<()>>,
+    stop_workers: CancellationToken,
+}
+
+/// The part that takes requests.
+struct Front {
+    server: JoinHandle<std::io::Result<()>>,
+    writers: JoinHandle<()>,
+    stop: CancellationToken,
+    database: ApiDatabase,
+    log: Log,
+    on_commit: OnCommit,
+}
+
+impl Node {
+    /// Starts everything; what can be wrong with roles and settings is found out here.
+    pub async fn start(settings: NodeSettings) -> anyhow::Result<Self> {
+        let stop_workers = CancellationToken::new();
+        let mut workers = Vec::new();
+        if let Some(relay) = settings.relay {
+            let database = RelayDatabase::connect(settings.databases.relay).await.context("starting the relay")?;
+            let bus = settings.nats.connect(User::Relay).await?;
+            let relay = Relay::start(database, bus, relay).await.context("starting the relay")?;
+            workers.push(store::spawn("relay", relay.run(stop_workers.clone())));
+        }
+        if let Some(projector) = settings.projector {
+            let database = ProjectorDatabase::connect(settings.databases.projector).await;
+            let database = database.context("starting the projector")?;
+            let bus = settings.nats.connect(User::Projector).await?;
+            let projector = Projector::start(database, bus, projector).await.context("starting the projector")?;
+            workers.push(store::spawn("projector", projector.run(stop_workers.clone())));
+        }
+        let mut node = Self { address: None, app: None, front: None, workers, stop_workers };
+        if let Some(api) = settings.api {
+            let bus = settings.nats.connect(User::Api).await?;
+            node.serve(settings.databases.api, bus, api).await?;
+        }
+        Ok(node)
+    }
+
+    async fn serve(&mut self, database: ConnectionSettings, bus: Bus, settings: ApiSettings) -> anyhow::Result<()> {
+        let database = ApiDatabase::connect(database).await.context("starting the API")?;
+        let on_commit = Api::doorbell(&bus);
+        let (log, writers) = Log::start(&database, &settings.log, on_commit.clone()).await?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("CONVOLOG_LISTEN: cannot listen on {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        let issuer = settings.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let tokens = Tokens::new(&issuer, Signer::from_seed(settings.signing_seed)?, []);
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let cost = settings.password_cost;
+        let passwords = tokio::task::spawn_blocking(move || Passwords::new(cost, cores, WAITING)).await??;
+        #[expect(clippy::disallowed_methods, reason = "this is where the API gets its clock")]
+        let app = Api::new(database.clone(), bus, (log.clone(), on_commit.clone()), tokens, passwords, Utc::now);
+        let stop = CancellationToken::new();
+        let server = store::spawn("api", api::serve(listener, app.clone(), stop.clone()));
+        self.address = Some(address);
+        self.app = Some(app);
+        self.front = Some(Front { server, writers, stop, database, log, on_commit });
+        Ok(())
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The API itself, for a request without a socket.
+    pub fn app(&self) -> Option<&Api> {
+        self.app.as_ref()
+    }
+
+    /// The write side: database, log and doorbell.
+    pub fn write_side(&self) -> Option<(&ApiDatabase, &Log, &OnCommit)> {
+        self.front.as_ref().map(|front| (&front.database, &front.log, &front.on_commit))
+    }
+
+    /// Finishes the requests under way, then what the writers have accepted, then relay and projector.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(Front { server, writers, stop, database, log, on_commit }) = self.front.take() {
+            stop.cancel();
+            server.await??;
+            drop((self.app.take(), log, on_commit));
+            writers.await?;
+            database.close().await;
+        }
+        self.stop_workers.cancel();
+        for worker in self.workers.drain(..) {
+            worker.await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop_workers.cancel();
+        if let Some(front) = &self.front {
+            front.stop.cancel();
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is made once per data directory and never shown but where it is needed: passwords and the signing key.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use bus::User;
+use serde::{Deserialize, Serialize};
+use store::RolePasswords;
+
+/// The file in the data directory.
+pub const FILE: &str = "secrets.json";
+
+/// The secrets of one installation of `convolog dev`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// Seed of the Ed25519 key that signs access tokens, hexadecimal.
+    signing_seed: String,
+    /// Password of the database roles.
+    postgres_api: String,
+    postgres_projector: String,
+    postgres_relay: String,
+    /// Passwords of the NATS users.
+    nats: NatsPasswords,
+    /// The name in which leases are taken.
+    pub holder: String,
+    /// Password of the demo's users.
+    pub demo_password: String,
+}
+
+/// Passwords of the users of NATS.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsPasswords {
+    relay: String,
+    projector: String,
+    api: String,
+    viewer: String,
+}
+
+impl std::fmt::Debug for NatsPasswords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NatsPasswords(…)")
+    }
+}
+
+impl NatsPasswords {
+    /// New ones.
+    pub fn random() -> anyhow::Result<Self> {
+        // NATS reads a variable's value as configuration: it must begin with a letter.
+        let password = || Ok::<_, anyhow::Error>(format!("n{}", random_hex(16)?));
+        Ok(Self { relay: password()?, projector: password()?, api: password()?, viewer: password()? })
+    }
+
+    /// The password of one user.
+    pub fn of(&self, user: User) -> &str {
+        match user {
+            User::Relay => &self.relay,
+            User::Projector => &self.projector,
+            User::Api => &self.api,
+            User::Viewer => &self.viewer,
+        }
+    }
+
+    /// The variables of the server's configuration.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        User::ALL.iter().map(|user| (user.password_variable().to_owned(), self.of(*user).to_owned())).collect()
+    }
+}
+
+impl Secrets {
+    /// New ones.
+    pub fn random() -> anyhow::Result<Self> {
+        Ok(Self {
+            signing_seed: random_hex(32)?,
+            postgres_api: random_hex(16)?,
+            postgres_projector: random_hex(16)?,
+            postgres_relay: random_hex(16)?,
+            nats: NatsPasswords::random()?,
+            holder: format!("dev-{}", random_hex(8)?),
+            demo_password: format!("demo-{}", random_hex(6)?),
+        })
+    }
+
+    /// Those of the directory; made when it has none. The file is readable for its owner only.
+    pub fn load_or_make(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let secrets = Self::random()?;
+                // Whole or not at all, also when the process dies here.
+                let new = directory.join(format!("{FILE}.new"));
+                let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+                file.write_all(serde_json::to_string_pretty(&secrets)?.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&new, &path)?;
+                Ok(secrets)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The seed of the signing key.
+    pub fn signing_seed(&self) -> anyhow::Result<[u8; 32]> {
+        let digits = self.signing_seed.as_bytes();
+        let byte = |at: usize| {
+            let pair = digits.get(2 * at..2 * at + 2).and_then(|pair| std::str::from_utf8(pair).ok());
+            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).context("the signing seed is damaged")
+        };
+        let mut seed = [0; 32];
+        for (at, slot) in seed.iter_mut().enumerate() {
+            *slot = byte(at)?;
+        }
+        Ok(seed)
+    }
+
+    /// Passwords of the database roles.
+    pub fn roles(&self) -> RolePasswords {
+        RolePasswords {
+            api: self.postgres_api.clone(),
+            projector: self.postgres_projector.clone(),
+            relay: self.postgres_relay.clone(),
+        }
+    }
+
+    /// Passwords of the NATS users.
+    pub fn nats(&self) -> &NatsPasswords {
+        &self.nats
+    }
+}
+
+/// That many random bytes from the system, hexadecimal.
+pub fn random_hex(bytes: usize) -> anyhow::Result<String> {
+    let mut random = vec![0; bytes];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut random))
+        .context("no random numbers")?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_are_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let first = Secrets::load_or_make(directory.path()).unwrap();
+        let again = Secrets::load_or_make(directory.path()).unwrap();
+        assert_eq!(first.signing_seed().unwrap(), again.signing_seed().unwrap());
+        assert_eq!(first.nats().of(User::Relay), again.nats().of(User::Relay));
+        let mode = fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_ne!(first.signing_seed().unwrap(), Secrets::random().unwrap().signing_seed().unwrap());
+    }
+}

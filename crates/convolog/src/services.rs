@@ -1,0 +1,162 @@
+//! PostgreSQL and NATS for `convolog dev`: those that the settings name, else local ones.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Progress, Storage};
+use store::{ConnectionSettings, migrate};
+
+use crate::node::{Databases, Nats as NatsAccess};
+use crate::secrets::Secrets;
+use crate::settings::DevSettings;
+
+/// Connections per role.
+const API_CONNECTIONS: u32 = 16;
+const PROJECTOR_CONNECTIONS: u32 = 6;
+const RELAY_CONNECTIONS: u32 = 4;
+
+/// The database of a local cluster.
+const DATABASE: &str = "convolog";
+
+/// The services that a node needs, migrated; local ones run as long as this lives.
+pub struct Services {
+    postgres: Option<Postgres>,
+    nats: Option<Nats>,
+    /// How to reach PostgreSQL.
+    pub databases: Databases,
+    /// How to reach NATS.
+    pub nats_access: NatsAccess,
+    /// What to tell the user about them, one line each.
+    pub lines: Vec<String>,
+    /// A name for leases that no other running process has.
+    pub holder: String,
+}
+
+impl Services {
+    /// Fetches and starts what is not set, then migrates.
+    pub async fn start(settings: &DevSettings, places: &Places, secrets: &Secrets) -> anyhow::Result<Self> {
+        let binaries = match (&settings.database_url, &settings.nats_url) {
+            (Some(_), Some(_)) => None,
+            _ => Some(Binaries::provide(places, &tell).await?),
+        };
+        let mut lines = Vec::new();
+        // One after the other would cost the slower one's time on top.
+        let (postgres, nats) = tokio::try_join!(
+            start_postgres(settings, places, binaries.as_ref()),
+            start_nats(settings, places, binaries.as_ref(), secrets)
+        )?;
+        let admin_url = match (&settings.database_url, &postgres) {
+            (Some(url), _) => url.clone(),
+            (None, Some(postgres)) => {
+                lines.push(format!(
+                    "PostgreSQL   127.0.0.1:{}, data in {}",
+                    postgres.port(),
+                    postgres.data_dir().display()
+                ));
+                let admin = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1)?;
+                store::ensure_database(&admin, DATABASE).await?;
+                postgres.admin_url(DATABASE)
+            }
+            (None, None) => anyhow::bail!("PostgreSQL is missing"),
+        };
+        let admin = ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?;
+        migrate(&admin, &secrets.roles()).await.context("DATABASE_URL: the database cannot be used")?;
+        let nats_access = match (&settings.nats_url, &nats) {
+            (Some(url), _) => NatsAccess { url: url.clone(), passwords: None },
+            (None, Some(nats)) => {
+                let viewer = secrets.nats().of(bus::User::Viewer);
+                let address = nats.url();
+                let address = address.strip_prefix("nats://").unwrap_or(&address);
+                lines.push(format!(
+                    "NATS         nats://viewer:{viewer}@{address} (read-only), data in {}",
+                    nats.data_dir().display()
+                ));
+                NatsAccess { url: nats.url(), passwords: Some(secrets.nats().clone()) }
+            }
+            (None, None) => anyhow::bail!("NATS is missing"),
+        };
+        // The lock on the local data keeps a second process from taking the same name.
+        let holder = match &postgres {
+            Some(_) => secrets.holder.clone(),
+            None => uuid::Uuid::now_v7().to_string(),
+        };
+        let databases = databases(settings, &admin, secrets)?;
+        Ok(Self { postgres, nats, databases, nats_access, lines, holder })
+    }
+
+    /// Stops the local services, if any.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        if let Some(nats) = self.nats {
+            nats.stop().await?;
+        }
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+fn databases(settings: &DevSettings, admin: &ConnectionSettings, secrets: &Secrets) -> anyhow::Result<Databases> {
+    let roles = secrets.roles();
+    let of = |variable, url: &Option<String>, role, password: &str, connections| {
+        Ok::<_, anyhow::Error>(match url {
+            Some(url) => ConnectionSettings::from_url(variable, url, connections)?,
+            None => admin.as_role(role, password, connections),
+        })
+    };
+    let DevSettings { api_database_url, projector_database_url, relay_database_url, .. } = settings;
+    Ok(Databases {
+        api: of("CONVOLOG_API_DATABASE_URL", api_database_url, "convolog_api", &roles.api, API_CONNECTIONS)?,
+        projector: of(
+            "CONVOLOG_PROJECTOR_DATABASE_URL",
+            projector_database_url,
+            "convolog_projector",
+            &roles.projector,
+            PROJECTOR_CONNECTIONS,
+        )?,
+        relay: of(
+            "CONVOLOG_RELAY_DATABASE_URL",
+            relay_database_url,
+            "convolog_relay",
+            &roles.relay,
+            RELAY_CONNECTIONS,
+        )?,
+    })
+}
+
+async fn start_postgres(
+    settings: &DevSettings,
+    places: &Places,
+    binaries: Option<&Binaries>,
+) -> anyhow::Result<Option<Postgres>> {
+    let (None, Some(binaries)) = (&settings.database_url, binaries) else { return Ok(None) };
+    let options = PostgresOptions::new(Storage::Kept(places.postgres()));
+    Ok(Some(Postgres::start(binaries, options).await?))
+}
+
+async fn start_nats(
+    settings: &DevSettings,
+    places: &Places,
+    binaries: Option<&Binaries>,
+    secrets: &Secrets,
+) -> anyhow::Result<Option<Nats>> {
+    let (None, Some(binaries)) = (&settings.nats_url, binaries) else { return Ok(None) };
+    let options = NatsOptions {
+        config_text: bus::SERVER_CONFIG.to_owned(),
+        env: secrets.nats().variables(),
+        storage: Storage::Kept(places.nats()),
+        port: None,
+    };
+    Ok(Some(Nats::start(binaries, options).await?))
+}
+
+/// The places of this process; `home` and `xdg_cache_home` are the variables.
+pub fn places(home: Option<&Path>, xdg_cache_home: Option<&Path>, data_dir: &Path) -> anyhow::Result<Places> {
+    Ok(Places::from_process(local::current_uid()?, home, xdg_cache_home, data_dir)?)
+}
+
+/// Progress goes to standard error, a line each.
+fn tell(progress: Progress) {
+    let _ = writeln!(std::io::stderr(), "{progress}");
+}
