@@ -146,6 +146,8 @@ begin
     from numbered e
     join public.tenant_heads h on h.tenant_id = e.tenant
     join streams s on s.tenant = e.tenant and s.stream = e.stream
+  ), clock as materialized (
+    select clock_timestamp() as now
   ), moved as (
     update public.tenant_heads h set seq = p.seq
     from (select placed.tenant, max(placed.seq) as seq from placed group by placed.tenant) p
@@ -154,8 +156,8 @@ begin
     insert into public.events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta,
                                occurred_at, recorded_at)
     select p.tenant, p.seq, p.category, p.stream, p.version, p.id, p.name, p.schema, p.data::json, p.meta::json,
-           p.occurred, statement_time.now
-    from placed p, (select clock_timestamp() as now) statement_time
+           p.occurred, clock.now
+    from placed p cross join clock
   ), outcomes as materialized (
     select v.n, v.status, v.tenant, v.actor, v.key, v.hash, v.receipt, v.claim, v.first_receipt,
            coalesce(v.first_seq, max(p.seq), v.head) as seq,

@@ -1,2 +1,2 @@
 //! TODO
-fn main(){}
+fn main() {}

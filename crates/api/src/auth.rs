@@ -123,12 +123,8 @@ pub(crate) async fn register(
 }
 
 fn sign_in(api: &Api, identity: Identity) -> Result<SignedIn, Error> {
-    let grant = Grant {
-        user: identity.user.id,
-        tenant: identity.tenant.id,
-        sign_in: Uuid::now_v7(),
-        role: identity.user.role,
-    };
+    let grant =
+        Grant { user: identity.user.id, tenant: identity.tenant.id, sign_in: Uuid::now_v7(), role: identity.user.role };
     let access_token = api.inner.tokens.issue(grant, Uuid::now_v7(), api.inner.now())?;
     Ok(SignedIn { identity, access_token, token_type: "Bearer", expires_in: LIFETIME.num_seconds() })
 }

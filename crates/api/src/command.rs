@@ -108,7 +108,8 @@ impl From<store::Error> for Error {
             // Ids of streams are shared by all categories: as a path it names nothing.
             Store::OtherCategory | Store::UnknownTenant => Self::not_found(),
             Store::Decode(cause @ domain::DecodeError::Newer { .. }) => {
-                Self::new(Code::NewerEvent, "This server is older than the data; an upgrade is under way.").caused_by(cause)
+                Self::new(Code::NewerEvent, "This server is older than the data; an upgrade is under way.")
+                    .caused_by(cause)
             }
             unavailable @ Store::Unavailable(_) => {
                 Self::new(Code::Overloaded, "The database is not available; nothing was done.").caused_by(unavailable)

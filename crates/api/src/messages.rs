@@ -4,7 +4,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::session::{Attachment, Command, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA, Posted, Rejection, Role, Session};
+use domain::session::{
+    Attachment, Command, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA, Posted, Rejection, Role, Session,
+};
 use domain::{JsonObject, MessageId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -170,11 +170,13 @@ pub(crate) async fn read(
 ) -> Result<Response, Error> {
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let tenant = read.tenant();
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!("select {COLUMNS} from sessions s where s.tenant_id = $1 and s.id = $2")))
-        .bind(tenant)
-        .bind(id)
-        .fetch_optional(read.connection())
-        .await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "select {COLUMNS} from sessions s where s.tenant_id = $1 and s.id = $2"
+    )))
+    .bind(tenant)
+    .bind(id)
+    .fetch_optional(read.connection())
+    .await?;
     let session = SessionRow::from_row(&row.ok_or_else(Error::not_found)?)?;
     let headers = HeaderMap::from_iter([(header::ETAG, etag(session.version.cast_unsigned()))]);
     read.answer(headers, &session).await

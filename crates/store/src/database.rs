@@ -30,6 +30,12 @@ impl ConnectionSettings {
         Self { options: self.options.clone().username(role).password(password), max_connections }
     }
 
+    /// With another number of connections.
+    #[must_use]
+    pub fn with_connections(self, max_connections: u32) -> Self {
+        Self { max_connections, ..self }
+    }
+
     /// Opens a pool after checking that the role may not do more than it must.
     async fn connect(&self, name: &str) -> Result<PgPool, Error> {
         let options = self.options.clone().application_name(name);

@@ -1,0 +1,119 @@
+//! One throw-away PostgreSQL per test run, one database per test cloned from a migrated template; NATS per test.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use convolog::node::{Databases, Nats as NatsAccess};
+use convolog::secrets::{NatsPasswords, Secrets};
+use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use store::{ConnectionSettings, migrate, prepare_cluster_and_database};
+use tokio::sync::{Mutex, OnceCell};
+
+const TEMPLATE: &str = "convolog_template";
+
+struct Cluster {
+    postgres: Postgres,
+    secrets: Secrets,
+}
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static BINARIES: OnceCell<(Binaries, Places)> = OnceCell::const_new();
+/// PostgreSQL clones a template for one at a time, and refuses the others.
+static CLONING: Mutex<()> = Mutex::const_new(());
+static DATABASES: AtomicUsize = AtomicUsize::new(0);
+
+async fn binaries() -> &'static (Binaries, Places) {
+    let provide = async || {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the harness has no settings: the cache is where the binary's is"
+        )]
+        let variable = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+        let scratch = std::env::temp_dir().join("convolog-tests");
+        let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
+        let uid = local::current_uid().unwrap();
+        let places = Places::from_process(uid, home.as_deref(), cache.as_deref(), &scratch).unwrap();
+        let tell = |progress: local::Progress| {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "{progress}");
+        };
+        (Binaries::provide(&places, &tell).await.unwrap_or_else(|error| panic!("{error}")), places)
+    };
+    BINARIES.get_or_init(provide).await
+}
+
+async fn cluster() -> &'static Cluster {
+    let start = async || {
+        let (binaries, places) = binaries().await;
+        let storage = Storage::ThrowAway(ThrowAwayDir::new(places).unwrap());
+        let postgres = Postgres::start(binaries, PostgresOptions::new(storage)).await.unwrap();
+        let secrets = Secrets::random().unwrap();
+        let admin = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1).unwrap();
+        store::ensure_database(&admin, TEMPLATE).await.unwrap();
+        let template = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url(TEMPLATE), 1).unwrap();
+        migrate(&template, &secrets.roles()).await.unwrap();
+        Cluster { postgres, secrets }
+    };
+    CLUSTER.get_or_init(start).await
+}
+
+/// A migrated database of a test's own.
+pub struct TestDatabase {
+    /// Its URL as the superuser.
+    pub admin_url: String,
+    /// As the superuser: to look at everything and to break things.
+    pub admin: PgPool,
+    /// As the runtime roles.
+    pub databases: Databases,
+}
+
+/// Clones a new database.
+pub async fn database() -> TestDatabase {
+    let cluster = cluster().await;
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    {
+        let _alone = CLONING.lock().await;
+        let maintenance = pool(&cluster.postgres.admin_url("postgres")).await;
+        let sql = format!("create database {name} template {TEMPLATE} strategy file_copy");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&maintenance).await.unwrap();
+        maintenance.close().await;
+    }
+    let admin_url = cluster.postgres.admin_url(&name);
+    let admin_settings = ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1).unwrap();
+    // Rights on a database are not cloned with it.
+    prepare_cluster_and_database(&admin_settings).await.unwrap();
+    let roles = cluster.secrets.roles();
+    let databases = Databases {
+        api: admin_settings.as_role("convolog_api", &roles.api, 8),
+        projector: admin_settings.as_role("convolog_projector", &roles.projector, 6),
+        relay: admin_settings.as_role("convolog_relay", &roles.relay, 3),
+    };
+    TestDatabase { admin: pool(&admin_url).await, admin_url, databases }
+}
+
+async fn pool(url: &str) -> PgPool {
+    PgPoolOptions::new().max_connections(4).connect(url).await.unwrap()
+}
+
+/// A NATS server of a test's own, with the users and permissions of production.
+pub async fn start_nats() -> (Nats, NatsAccess) {
+    let (binaries, places) = binaries().await;
+    let passwords = NatsPasswords::random().unwrap();
+    let options = NatsOptions {
+        config_text: bus::SERVER_CONFIG.to_owned(),
+        env: passwords.variables(),
+        storage: Storage::ThrowAway(ThrowAwayDir::new(places).unwrap()),
+        port: None,
+    };
+    let nats = Nats::start(binaries, options).await.unwrap();
+    let access = NatsAccess { url: nats.url(), passwords: Some(passwords) };
+    (nats, access)
+}
+
+impl TestDatabase {
+    /// `psql`, `pgbench` and the like, of the same PostgreSQL.
+    pub async fn bin() -> &'static Path {
+        &binaries().await.0.postgres_bin
+    }
+}

@@ -1,0 +1,163 @@
+//! A world: a database, NATS and some nodes, as a test wants them.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use api::passwords::Cost;
+use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
+use local::Nats;
+use projector::{ProjectorSettings, RelaySettings};
+use serde_json::json;
+use store::LogSettings;
+use uuid::Uuid;
+
+use crate::client::User;
+use crate::cluster::{TestDatabase, database, start_nats};
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct WorldSettings {
+    /// API processes; each is a node of its own with its own caches and connections.
+    pub apis: usize,
+    /// Whether the first node relays.
+    pub relay: bool,
+    /// Whether the first node projects.
+    pub projector: bool,
+    /// Connections of the API's pool.
+    pub api_connections: u32,
+    /// How the log works.
+    pub log: LogSettings,
+}
+
+impl Default for WorldSettings {
+    fn default() -> Self {
+        Self { apis: 1, relay: true, projector: true, api_connections: 8, log: LogSettings::default() }
+    }
+}
+
+/// Services and nodes, gone when dropped.
+pub struct World {
+    /// The nodes, the first one with relay and projector.
+    pub nodes: Vec<Node>,
+    /// The database.
+    pub database: TestDatabase,
+    /// The NATS server.
+    pub nats: Nats,
+    /// How to log in to NATS.
+    pub nats_access: NatsAccess,
+    /// For requests.
+    pub http: reqwest::Client,
+}
+
+/// The signing key of all nodes of all tests.
+const SEED: [u8; 32] = [7; 32];
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "nobody guesses this one";
+/// The issuer of all nodes, so that a token of one is good at the other.
+const PUBLIC_URL: &str = "http://convolog.test";
+
+impl World {
+    /// One node that does everything.
+    pub async fn start() -> Self {
+        Self::with(WorldSettings::default()).await
+    }
+
+    /// As the settings say.
+    pub async fn with(settings: WorldSettings) -> Self {
+        let (database, (nats, nats_access)) = tokio::join!(database(), start_nats());
+        let mut world = Self { nodes: vec![], database, nats, nats_access, http: reqwest::Client::new() };
+        for n in 0..settings.apis {
+            let node =
+                Node::start(world.node_settings(&settings, n == 0)).await.unwrap_or_else(|error| panic!("{error:#}"));
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    /// The settings of a node of this world; `first` has the workers.
+    pub fn node_settings(&self, settings: &WorldSettings, first: bool) -> NodeSettings {
+        let holder = Uuid::now_v7().to_string();
+        let mut databases = self.database.databases.clone();
+        databases.api = databases.api.with_connections(settings.api_connections);
+        NodeSettings {
+            databases,
+            nats: self.nats_access.clone(),
+            api: Some(ApiSettings {
+                listen: "127.0.0.1:0".parse().unwrap(),
+                public_url: Some(PUBLIC_URL.into()),
+                signing_seed: SEED,
+                // As cheap as Argon2 can be: these tests are not about passwords.
+                password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
+                log: settings.log.clone(),
+            }),
+            relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),
+            projector: (first && settings.projector).then(|| ProjectorSettings::named(&holder)),
+        }
+    }
+
+    /// The URL of a node.
+    pub fn url(&self, node: usize) -> String {
+        format!("http://{}", self.nodes[node].address().unwrap())
+    }
+
+    /// Registers a tenant with this owner at the first node.
+    pub async fn register(&self, tenant_name: &str, email: &str) -> User {
+        let anonymous = User::anonymous(self.http.clone(), self.url(0));
+        let body = json!({"tenant_name": tenant_name, "email": email, "password": PASSWORD, "name": "Somebody"});
+        let reply = anonymous.post("/v1/auth/register", &body).await;
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        anonymous.signed_in(&reply.body)
+    }
+
+    /// Registers a tenant of its own name.
+    pub async fn tenant(&self) -> User {
+        let name = Uuid::now_v7().simple().to_string();
+        self.register(&name, &format!("{name}@example.com")).await
+    }
+
+    /// Waits until every tenant's rows are at the head of its log.
+    pub async fn drain(&self) {
+        eventually("the projector reaches the head of every log", async || {
+            let behind: i64 = sqlx::query_scalar(
+                "select count(*) from tenant_heads h left join projection_checkpoints c using (tenant_id)
+                 where h.seq > coalesce(c.seq, 0)",
+            )
+            .fetch_one(&self.database.admin)
+            .await
+            .unwrap();
+            behind == 0
+        })
+        .await;
+    }
+
+    /// Waits until every event is published and the relay's cursors say so.
+    pub async fn drain_relay(&self) {
+        eventually("the relay reaches the head of every log", async || {
+            let behind: i64 = sqlx::query_scalar(
+                "select count(*) from tenant_heads h left join relay_cursors c using (tenant_id)
+                 where h.seq > coalesce(c.seq, 0)",
+            )
+            .fetch_one(&self.database.admin)
+            .await
+            .unwrap();
+            behind == 0
+        })
+        .await;
+    }
+
+    /// Stops all nodes in order.
+    pub async fn stop_nodes(&mut self) {
+        for node in self.nodes.drain(..) {
+            node.stop().await.unwrap();
+        }
+    }
+}
+
+/// Polls until it is true; panics with `what` after 30 s.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !check().await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
