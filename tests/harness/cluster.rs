@@ -1,6 +1,6 @@
 //! One throw-away PostgreSQL per test run, one database per test cloned from a migrated template; NATS per test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use convolog::node::{Databases, Nats as NatsAccess};
@@ -29,7 +29,7 @@ async fn binaries() -> &'static (Binaries, Places) {
             clippy::disallowed_methods,
             reason = "the harness has no settings: the cache is where the binary's is"
         )]
-        let variable = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
         let scratch = std::env::temp_dir().join("convolog-tests");
         let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
         let uid = local::current_uid().unwrap();
@@ -60,6 +60,8 @@ async fn cluster() -> &'static Cluster {
 
 /// A migrated database of a test's own.
 pub struct TestDatabase {
+    name: String,
+    log: PathBuf,
     /// Its URL as the superuser.
     pub admin_url: String,
     /// As the superuser: to look at everything and to break things.
@@ -89,7 +91,8 @@ pub async fn database() -> TestDatabase {
         projector: admin_settings.as_role("convolog_projector", &roles.projector, 6),
         relay: admin_settings.as_role("convolog_relay", &roles.relay, 3),
     };
-    TestDatabase { admin: pool(&admin_url).await, admin_url, databases }
+    let log = cluster.postgres.log();
+    TestDatabase { name, log, admin: pool(&admin_url).await, admin_url, databases }
 }
 
 async fn pool(url: &str) -> PgPool {
@@ -112,6 +115,13 @@ pub async fn start_nats() -> (Nats, NatsAccess) {
 }
 
 impl TestDatabase {
+    /// What the server has logged as an error of this database, without connections that a test has killed.
+    pub fn logged_errors(&self) -> Vec<String> {
+        let mark = format!("@{} ERROR:", self.name);
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        log.lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+    }
+
     /// `psql`, `pgbench` and the like, of the same PostgreSQL.
     pub async fn bin() -> &'static Path {
         &binaries().await.0.postgres_bin

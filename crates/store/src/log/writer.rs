@@ -30,6 +30,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Attempts to connect before waiting commands are told that PostgreSQL is away.
 const CONNECT_ATTEMPTS: u32 = 20;
 
+/// Attempts to read a stream or a key: more than a pool has connections that may all be dead.
+const READ_ATTEMPTS: u32 = 20;
+
 /// What tasks of a writer report back.
 enum Report {
     Loaded(StreamKey, Result<Known, Error>),
@@ -180,7 +183,7 @@ impl Writer {
             let (database, report) = (self.database.clone(), self.report.clone());
             self.pending_reports += 1;
             spawn("load", async move {
-                let result = load(&database, key, fold).await;
+                let result = again_when_lost(|| load(&database, key, fold)).await;
                 let _ = report.send(Report::Loaded(key, result));
             });
         }
@@ -196,7 +199,7 @@ impl Writer {
         self.pending_reports += 1;
         let context = job.context().clone();
         spawn("review", async move {
-            let answer = match review(&database, &context, &decided_on).await {
+            let answer = match again_when_lost(|| review(&database, &context, &decided_on)).await {
                 Ok(Review::Stale(streams)) => Report::Stale(job, streams),
                 Ok(Review::Final(finish)) => {
                     job.finish(finish);
@@ -334,6 +337,17 @@ impl Writer {
             job.finish(Finish::Failed(error));
         }
     }
+}
+
+/// Reads again when the connection was lost: the pool may hold several that have died together.
+async fn again_when_lost<T, F: Future<Output = Result<T, Error>>>(read: impl Fn() -> F) -> Result<T, Error> {
+    for _ in 1..READ_ATTEMPTS {
+        match read().await {
+            Err(Error::Unavailable(error)) => tracing::debug!(%error, "reading again"),
+            done => return done,
+        }
+    }
+    read().await
 }
 
 enum Failed {

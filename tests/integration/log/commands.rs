@@ -1,0 +1,200 @@
+//! What a command may be made of: several streams, claims, streams that accumulate; and what the writers keep of them.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use domain::session::{self, Mode, Posted, Role, Session, Started};
+use domain::{Actor, ActorKind, Category, MessageId, TenantId};
+use store::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, Outcome, Stop, TenantContext, Unit};
+use tests::{User, World, WorldSettings, eventually};
+use uuid::Uuid;
+
+fn context(user: &User, key: Option<&str>) -> CommandContext {
+    let actor = Actor { kind: ActorKind::User, id: user.id };
+    #[expect(clippy::disallowed_methods, reason = "a test is whoever it wants to be")]
+    let caller = TenantContext::authenticated(TenantId(user.tenant), actor);
+    CommandContext {
+        caller,
+        key: key.map(|key| IdempotencyKey { key: key.into(), request_hash: [0; 32] }),
+        correlation_id: Uuid::now_v7(),
+        causation_id: Uuid::now_v7(),
+        traceparent: None,
+        occurred_at: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn start() -> session::Command {
+    let (mode, widget_id, meeting_id, personality_id, metadata) = (Mode::Text, None, None, None, None);
+    session::Command::Start(Started { mode, widget_id, meeting_id, personality_id, metadata })
+}
+
+fn posted(content: &str) -> Posted {
+    let (message_id, content) = (MessageId(Uuid::now_v7()), content.to_owned());
+    Posted { message_id, role: Role::User, content, attachments: vec![], metadata: None }
+}
+
+fn post(unit: &mut Unit<'_>, session: Uuid, content: &str) -> Result<(), Stop<session::Rejection>> {
+    unit.run::<Session, _>(session, session::Command::PostMessage(posted(content)))
+}
+
+type Executed = Result<Outcome<Uuid>, ExecuteError<session::Rejection>>;
+
+async fn execute(
+    log: &Log,
+    context: CommandContext,
+    decide: impl Fn(&mut Unit<'_>) -> Result<(), Stop<session::Rejection>> + Send + Sync + 'static,
+) -> Executed {
+    log.execute(context, move |unit| decide(unit).map(|()| Uuid::nil())).await
+}
+
+async fn stream(world: &World, user: &User, stream: Uuid) -> Vec<(i64, String)> {
+    sqlx::query_as("select version, name from events where tenant_id = $1 and stream_id = $2 order by seq")
+        .bind(user.tenant)
+        .bind(stream)
+        .fetch_all(&world.database.admin)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_over_several_streams_is_stored_whole_or_not_at_all() {
+    let world = World::start().await;
+    let (user, log) = (world.tenant().await, world.nodes[0].write_side().unwrap().1.clone());
+    let (open, ended) = (user.start_session().await, user.start_session().await);
+    user.post(&format!("/v1/sessions/{ended}/end"), &serde_json::json!({})).await;
+    let refused = execute(&log, context(&user, None), move |unit| {
+        post(unit, open, "both")?;
+        post(unit, ended, "both")
+    });
+    assert!(matches!(refused.await, Err(ExecuteError::Rejected(session::Rejection::Ended))));
+    assert_eq!(stream(&world, &user, open).await.len(), 1);
+
+    let (new, accumulating) = (Uuid::now_v7(), Uuid::now_v7());
+    let stored = execute(&log, context(&user, None), move |unit| {
+        unit.start::<Session, _>(new, start())?;
+        post(unit, new, "first")?;
+        post(unit, open, "second")?;
+        unit.record(Category::Session, accumulating, &session::Event::SessionEnded)
+    });
+    let stored = stored.await.unwrap();
+    // Two events of the new stream, the version of its last; the numbers of the log go on over all four.
+    assert_eq!(stored.version, 2);
+    let names = |rows: Vec<(i64, String)>| rows.into_iter().map(|(v, n)| format!("{v} {n}")).collect::<Vec<_>>();
+    assert_eq!(names(stream(&world, &user, new).await), ["1 session_started", "2 message_posted"]);
+    assert_eq!(names(stream(&world, &user, open).await), ["1 session_started", "2 message_posted"]);
+    assert_eq!(names(stream(&world, &user, accumulating).await), ["1 session_ended"]);
+    let head: i64 = sqlx::query_scalar("select seq from tenant_heads where tenant_id = $1")
+        .bind(user.tenant)
+        .fetch_one(&world.database.admin)
+        .await
+        .unwrap();
+    assert_eq!(stored.seq, head.cast_unsigned());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_over_shared_streams_of_two_processes_never_tear() {
+    let world = World::with(WorldSettings { apis: 2, ..WorldSettings::default() }).await;
+    let user = world.tenant().await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(user.start_session().await);
+    }
+    let mut commands = Vec::new();
+    for n in 0..60_usize {
+        let log = world.nodes[n % 2].write_side().unwrap().1.clone();
+        let (a, b) = (sessions[n % 3], sessions[(n + 1) % 3]);
+        let (context, content) = (context(&user, Some(&format!("key {n}"))), format!("{n}"));
+        commands.push(tokio::spawn(async move {
+            let decide = move |unit: &mut Unit<'_>| {
+                post(unit, a, &content)?;
+                post(unit, b, &content)
+            };
+            execute(&log, context, decide).await.unwrap()
+        }));
+    }
+    for command in commands {
+        command.await.unwrap();
+    }
+    let pairs: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select data ->> 'content', count(*), max(seq) - min(seq) from events
+         where tenant_id = $1 and name = 'message_posted' group by 1",
+    )
+    .bind(user.tenant)
+    .fetch_all(&world.database.admin)
+    .await
+    .unwrap();
+    assert_eq!(pairs.len(), 60);
+    // Both events of each command, next to each other.
+    assert!(pairs.iter().all(|(_, count, distance)| (*count, *distance) == (2, 1)), "{pairs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_taken_once_also_within_one_batch_and_from_two_processes() {
+    let world = World::with(WorldSettings { apis: 2, ..WorldSettings::default() }).await;
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    let mut commands = Vec::new();
+    for n in 0..40_usize {
+        let log = world.nodes[n % 2].write_side().unwrap().1.clone();
+        let context = context(&user, None);
+        commands.push(tokio::spawn(async move {
+            let decide = move |unit: &mut Unit<'_>| {
+                unit.claim(format!("thing/{}", n % 4));
+                post(unit, session, &format!("{n}"))
+            };
+            execute(&log, context, decide).await
+        }));
+    }
+    let (mut stored, mut claimed) = (0, 0);
+    for command in commands {
+        match command.await.unwrap() {
+            Ok(_) => stored += 1,
+            Err(ExecuteError::Claimed(_)) => claimed += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((stored, claimed), (4, 36));
+    assert_eq!(stream(&world, &user, session).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_is_loaded_from_its_snapshot() {
+    let settings = WorldSettings {
+        log: LogSettings { snapshot_every: 10, cached_streams: 1, ..LogSettings::default() },
+        ..WorldSettings::default()
+    };
+    let world = Arc::new(World::with(settings).await);
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    for n in 0..25 {
+        assert_eq!(user.say(session, &format!("{n}")).await.status, 201);
+    }
+    let admin = world.database.admin.clone();
+    eventually("the snapshot of version 20 is stored", async || {
+        let version: Option<i64> = sqlx::query_scalar("select version from snapshots where stream_id = $1")
+            .bind(session)
+            .fetch_optional(&admin)
+            .await
+            .unwrap();
+        version.is_some_and(|version| version >= 20)
+    })
+    .await;
+    // The snapshot says that it has ended, the events do not: whoever loads it believes the snapshot.
+    let sql = "update snapshots set state = '{\"phase\":\"ended\",\"own_version\":1}' where stream_id = $1";
+    sqlx::query(sql).bind(session).execute(&admin).await.unwrap();
+    // The cache keeps one stream per writer: another one pushes this out.
+    user.start_session().await;
+    user.start_session().await;
+    let mut said = user.say(session, "loaded").await;
+    for _ in 0..4 {
+        user.start_session().await;
+        said = user.say(session, "loaded").await;
+    }
+    assert_eq!(said.code(), "session_ended");
+    // One of another shape is not believed.
+    sqlx::query("update snapshots set shape = 'session.0'").execute(&admin).await.unwrap();
+    user.start_session().await;
+    user.start_session().await;
+    let said = user.say(session, "folded from the events").await;
+    assert_eq!(said.status, 201, "{}", said.body);
+}

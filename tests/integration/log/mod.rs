@@ -1,0 +1,6 @@
+//! The tenant log: gapless under fire, conflict-free under contention, safe when clients go away.
+
+mod cancellation;
+mod commands;
+mod contention;
+mod gap_oracle;
