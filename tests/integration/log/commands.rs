@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 fn context(user: &User, key: Option<&str>) -> CommandContext {
     let actor = Actor { kind: ActorKind::User, id: user.id };
-    #[expect(clippy::disallowed_methods, reason = "a test is whoever it wants to be")]
     let caller = TenantContext::authenticated(TenantId(user.tenant), actor);
     CommandContext {
         caller,

@@ -1,0 +1,201 @@
+//! `convolog dev` as a process: started, stopped, killed, started again.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running `convolog dev`; killed when dropped.
+struct Dev {
+    process: Child,
+    /// What it printed up to the ready line.
+    lines: Vec<String>,
+    _out: BufReader<ChildStdout>,
+}
+
+fn command(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convolog"));
+    command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Dev {
+    fn start(data: &Path) -> Self {
+        let mut process = command(data).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(process.stdout.take().unwrap());
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it was ready: {lines:?}");
+            lines.push(line.trim_end().to_owned());
+            if line.starts_with("convolog ready on ") {
+                return Self { process, lines, _out: out };
+            }
+        }
+    }
+
+    fn line(&self, prefix: &str) -> &str {
+        self.lines.iter().find_map(|line| line.strip_prefix(prefix)).unwrap().trim()
+    }
+
+    fn address(&self) -> &str {
+        self.line("convolog ready on http://")
+    }
+
+    /// A POST; answers the head and the body.
+    fn post(&self, path: &str, token: Option<&str>, body: &str) -> String {
+        let authorization = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: convolog\r\nconnection: close\r\n{authorization}\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Logs in as the demo's owner.
+    fn token(&self) -> String {
+        let (email, password) = self.line("Demo log-in ").split_once(" / ").unwrap();
+        let answer = self.post("/v1/auth/login", None, &format!(r#"{{"email":"{email}","password":"{password}"}}"#));
+        answer.split("\"access_token\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    }
+
+    /// Where PostgreSQL keeps its data: as root not below the data directory.
+    fn postgres_data(&self) -> PathBuf {
+        self.line("PostgreSQL ").split("data in ").nth(1).unwrap().into()
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The data directory of a test, removed with what root's services keep elsewhere.
+struct Data {
+    directory: tempfile::TempDir,
+    elsewhere: Option<PathBuf>,
+}
+
+impl Data {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), elsewhere: None }
+    }
+
+    fn start(&mut self) -> Dev {
+        let dev = Dev::start(self.directory.path());
+        let data = dev.postgres_data();
+        if !data.starts_with(self.directory.path()) {
+            // <elsewhere>/postgres/data
+            self.elsewhere = data.ancestors().nth(2).map(Path::to_owned);
+        }
+        dev
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if let Some(elsewhere) = &self.elsewhere {
+            let _ = std::fs::remove_dir_all(elsewhere);
+        }
+    }
+}
+
+/// Processes whose command line names the directory of these services.
+fn processes_of(data: &Path) -> Vec<String> {
+    let folder = data.ancestors().nth(2).unwrap().to_str().unwrap().to_owned();
+    let commands = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let text = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&text).replace('\0', " "))
+    });
+    commands.filter(|command| command.contains(&folder) && !command.contains("convolog dev")).collect()
+}
+
+fn wait_until_gone(data: &Path) {
+    let begun = Instant::now();
+    while !processes_of(data).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "left behind: {:?}", processes_of(data));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn it_starts_serves_and_stops_cleanly() {
+    let mut data = Data::new();
+    let mut dev = data.start();
+    let started = dev.post("/v1/sessions", Some(&dev.token()), r#"{"mode":"text"}"#);
+    assert!(started.starts_with("HTTP/1.1 201"), "{started}");
+    let postgres = dev.postgres_data();
+    assert!(!processes_of(&postgres).is_empty(), "the test looks for the wrong processes");
+    dev.signal("-TERM");
+    assert_eq!(dev.process.wait().unwrap().code(), Some(0));
+    assert_eq!(processes_of(&postgres), [] as [String; 0]);
+}
+
+#[test]
+fn kill_nine_leaves_nothing_behind_and_the_next_start_has_the_data() {
+    let mut data = Data::new();
+    let mut dev = data.start();
+    let body = r#"{"id":"01890a5d-ac96-774b-bcce-b302099a8057","mode":"text"}"#;
+    assert!(dev.post("/v1/sessions", Some(&dev.token()), body).starts_with("HTTP/1.1 201"));
+    let (postgres, password) = (dev.postgres_data(), dev.line("Demo log-in ").to_owned());
+    dev.signal("-KILL");
+    dev.process.wait().unwrap();
+    wait_until_gone(&postgres);
+
+    let again = data.start();
+    assert_eq!(again.line("Demo log-in "), password);
+    // The acknowledged session is there: its id is taken.
+    let taken = again.post("/v1/sessions", Some(&again.token()), body);
+    assert!(taken.starts_with("HTTP/1.1 409") && taken.contains("id_taken"), "{taken}");
+}
+
+#[test]
+fn a_second_process_on_the_same_data_gets_one_clear_message() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let second = command(data.directory.path()).output().unwrap();
+    let message = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(3), "{message}");
+    assert!(message.contains(&format!("already running with pid {}", dev.process.id())), "{message}");
+}
+
+#[test]
+fn bad_usage_is_exit_code_two_and_says_what_to_do() {
+    for (variable, value, expected) in
+        [("CONVOLOG_LISTN", "127.0.0.1:0", "did you mean CONVOLOG_LISTEN?"), ("CONVOLOG_LOG", "a=b=c=", "CONVOLOG_LOG")]
+    {
+        let data = tempfile::tempdir().unwrap();
+        let output = command(data.path()).env(variable, value).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_server_that_is_away_is_exit_code_three_and_names_its_setting() {
+    let data = tempfile::tempdir().unwrap();
+    let output = command(data.path())
+        .env("DATABASE_URL", "postgres://nobody:secret@127.0.0.1:1/none")
+        .env("NATS_URL", "nats://127.0.0.1:1")
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("DATABASE_URL") && !message.contains("secret"), "{message}");
+}
