@@ -30,10 +30,11 @@ async fn binaries() -> &'static (Binaries, Places) {
             reason = "the harness has no settings: the cache is where the binary's is"
         )]
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        let scratch = std::env::temp_dir().join("convolog-tests");
+        // Only named, never used: everything of these tests lies in throw-away directories.
+        let unused = tempfile::tempdir().unwrap();
         let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
         let uid = local::current_uid().unwrap();
-        let places = Places::from_process(uid, home.as_deref(), cache.as_deref(), &scratch).unwrap();
+        let places = Places::from_process(uid, home.as_deref(), cache.as_deref(), unused.path()).unwrap();
         let tell = |progress: local::Progress| {
             use std::io::Write as _;
             let _ = writeln!(std::io::stderr(), "{progress}");

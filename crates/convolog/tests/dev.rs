@@ -12,7 +12,8 @@ struct Dev {
     process: Child,
     /// What it printed up to the ready line.
     lines: Vec<String>,
-    _out: BufReader<ChildStdout>,
+    /// Kept open: a process that can't print would end.
+    out: BufReader<ChildStdout>,
 }
 
 fn command(data: &Path) -> Command {
@@ -25,16 +26,14 @@ fn command(data: &Path) -> Command {
 impl Dev {
     fn start(data: &Path) -> Self {
         let mut process = command(data).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = BufReader::new(process.stdout.take().unwrap());
-        let mut lines = Vec::new();
-        loop {
+        let out = BufReader::new(process.stdout.take().unwrap());
+        let mut dev = Self { process, lines: Vec::new(), out };
+        while !dev.lines.last().is_some_and(|line| line.starts_with("convolog ready on ")) {
             let mut line = String::new();
-            assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it was ready: {lines:?}");
-            lines.push(line.trim_end().to_owned());
-            if line.starts_with("convolog ready on ") {
-                return Self { process, lines, _out: out };
-            }
+            assert!(dev.out.read_line(&mut line).unwrap() > 0, "it ended before it was ready: {:?}", dev.lines);
+            dev.lines.push(line.trim_end().to_owned());
         }
+        dev
     }
 
     fn line(&self, prefix: &str) -> &str {

@@ -167,11 +167,11 @@ async fn append_slowly(admin_url: String, user: User, session: Uuid, stop: Arc<A
             "set role convolog_api; begin;
              select * from append_one('{}', '{}', null, null, 'null', null, '{{}}', 'session', '{session}', '{}',
                'message_posted', 1::smallint, '{data}', '{meta}', now());
-             select pg_sleep({}); {end}",
+             select pg_sleep(0.00{}); {end}",
             user.tenant,
             user.id,
             Uuid::now_v7(),
-            f64::from(n % 5) / 500.0
+            n % 9
         );
         if connection.execute(AssertSqlSafe(sql)).await.is_ok() && end == "commit" {
             acknowledged.push((user.tenant, content));
