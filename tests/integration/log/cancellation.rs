@@ -132,10 +132,11 @@ async fn a_dropped_read_leaves_a_clean_connection() {
     let make = |_| request(&user, "GET", &path, None, &Value::Null);
     let other = world.tenant().await;
     let polls = drop_at_every_poll(&world, make, async |_| {
-        // The one connection is neither in the dropped transaction nor under its tenant.
-        assert_eq!(other.get(&path.replace(&format!("?min_seq={}", said.seq()), "")).await.status, 404);
+        // First of all a write: in the dropped read's transaction, which may only read, it would be refused.
         let registered = world.tenant().await;
         assert_eq!(registered.get("/v1/auth/me").await.status, StatusCode::OK.as_u16());
+        let foreign = path.replace(&format!("?min_seq={}", said.seq()), "");
+        assert_eq!(other.get(&foreign).await.status, 404, "under the dropped read's tenant");
         assert_next_command_is_durable(&world, &user, session).await;
     })
     .await;

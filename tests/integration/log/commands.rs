@@ -157,6 +157,40 @@ async fn a_claim_is_taken_once_also_within_one_batch_and_from_two_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_on_a_command_that_was_not_stored_is_decided_again() {
+    let world = World::start().await;
+    let (user, log) = (world.tenant().await, world.nodes[0].write_side().unwrap().1.clone());
+    let open = user.start_session().await;
+    execute(&log, context(&user, None), |unit| {
+        unit.claim("taken".into());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    for _ in 0..30 {
+        let new = Uuid::now_v7();
+        // Both pairs are sent at once, so that each lands in one batch.
+        let (started, posted, ended, posted_too) = tokio::join!(
+            execute(&log, context(&user, None), move |unit| {
+                unit.claim("taken".into());
+                unit.start::<Session, _>(new, start())
+            }),
+            execute(&log, context(&user, None), move |unit| post(unit, new, "nowhere")),
+            execute(&log, context(&user, None), move |unit| {
+                unit.claim("taken".into());
+                unit.run::<Session, _>(open, session::Command::End { if_version: None })
+            }),
+            execute(&log, context(&user, None), move |unit| post(unit, open, "still open")),
+        );
+        assert!(matches!(started, Err(ExecuteError::Claimed(_))));
+        assert!(matches!(posted, Err(ExecuteError::Rejected(session::Rejection::NotFound))), "{posted:?}");
+        assert!(matches!(ended, Err(ExecuteError::Claimed(_))));
+        assert!(posted_too.is_ok(), "{posted_too:?}");
+        assert_eq!(stream(&world, &user, new).await, []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_stream_is_loaded_from_its_snapshot() {
     let settings = WorldSettings {
         log: LogSettings { snapshot_every: 10, cached_streams: 1, ..LogSettings::default() },

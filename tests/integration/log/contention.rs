@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
 use tests::{User, World, WorldSettings};
 use uuid::Uuid;
 
@@ -121,4 +123,98 @@ async fn a_retried_command_gets_its_first_answer_also_after_later_changes() {
         let new = client.post(&end, &json!({})).await;
         assert_eq!((new.status, new.code()), (409, "session_ended"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_never_decide_on_a_state_that_has_moved_on() {
+    let world = two_processes().await;
+    let user = world.tenant().await;
+    for _ in 0..15 {
+        let session = user.start_session().await;
+        let nodes = [user.at(world.url(0)), user.at(world.url(1))];
+        // Both processes know the session as open.
+        for node in &nodes {
+            assert_eq!(node.say(session, "known").await.status, 201);
+        }
+        let (end, nothing) = (format!("/v1/sessions/{session}/end"), json!({}));
+        // Several commands at once, so that they come in batches.
+        let at = async |node: &User| {
+            let (a, ended, b, c) = tokio::join!(
+                node.say(session, "1"),
+                node.post(&end, &nothing),
+                node.say(session, "2"),
+                node.say(session, "3")
+            );
+            for said in [a, b, c] {
+                assert!([201, 409].contains(&said.status), "{}", said.body);
+            }
+            ended.status
+        };
+        let mut ended: [u16; 2] = tokio::join!(at(&nodes[0]), at(&nodes[1])).into();
+        ended.sort_unstable();
+        assert_eq!(ended, [200, 409]);
+        let names: Vec<String> =
+            sqlx::query_scalar("select name from events where tenant_id = $1 and stream_id = $2 order by version")
+                .bind(user.tenant)
+                .bind(session)
+                .fetch_all(&world.database.admin)
+                .await
+                .unwrap();
+        assert_eq!(names.iter().position(|name| name == "session_ended"), Some(names.len() - 1), "{names:?}");
+    }
+}
+
+/// Calls `append_batch` with one event for each of these tenants, in their order.
+async fn append_to_all(connection: &mut PgConnection, tenants: &[Uuid]) {
+    let count = i32::try_from(tenants.len()).unwrap();
+    let (nothing, one) = (vec!["{}"; tenants.len()], vec![1_i16; tenants.len()]);
+    let ids = || tenants.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>();
+    let streams = ids();
+    sqlx::query(
+        "select * from append_batch($1, $2, $3, $3, array_fill(null::text, array[$4]),
+           array_fill(null::bytea, array[$4]), $5, $2, $1, $3, array_fill(0::bigint, array[$4]), '{}', '{}',
+           $2, $5, $3, $6, $5, $7, $5, $5, array_fill(now(), array[$4]))",
+    )
+    .bind(tenants)
+    .bind((1..=count).collect::<Vec<_>>())
+    .bind(streams)
+    .bind(count)
+    .bind(nothing)
+    .bind(ids())
+    .bind(one)
+    .fetch_all(connection)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_over_the_same_tenants_in_any_order_never_deadlock() {
+    let settings = WorldSettings { relay: false, projector: false, ..WorldSettings::default() };
+    let world = World::with(settings).await;
+    let mut tenants = Vec::new();
+    for _ in 0..8 {
+        tenants.push(world.tenant().await.tenant);
+    }
+    let mut writers = Vec::new();
+    for writer in 0..4 {
+        let (url, mut tenants) = (world.database.admin_url.clone(), tenants.clone());
+        if writer % 2 == 1 {
+            tenants.reverse();
+        }
+        writers.push(tokio::spawn(async move {
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            connection.execute("set role convolog_api").await.unwrap();
+            for _ in 0..100 {
+                append_to_all(&mut connection, &tenants).await;
+                tenants.rotate_left(3);
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_no_database_errors(&world).await;
+    let heads: Vec<i64> =
+        sqlx::query_scalar("select seq from tenant_heads").fetch_all(&world.database.admin).await.unwrap();
+    assert_eq!(heads, [402; 8]);
 }
