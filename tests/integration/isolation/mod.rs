@@ -2,6 +2,7 @@
 
 mod lists;
 mod mutations;
+mod refusal;
 mod rules;
 
 use sqlx::{Connection as _, PgConnection};

@@ -54,11 +54,12 @@ pub(super) const RULES: &[Rule] = &[
         name: "no right that ignores row-level security",
         sql: "
             select r.rolname || ' may ' || privilege || ' ' || c.name
-            from runtime r cross join relations c cross join unnest(array['truncate', 'references', 'trigger', 'maintain']) privilege
+            from runtime r cross join relations c
+            cross join unnest(array['truncate', 'references', 'trigger', 'maintain']) privilege
             where c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege(r.oid, c.oid, privilege)
             union all select r.rolname || ' may ' || privilege || ' sequence ' || c.name
             from runtime r cross join relations c cross join unnest(array['select', 'update']) privilege
-            where c.relkind = 'S' and has_sequence_privilege(r.oid, c.oid, privilege)",
+            where case when c.relkind = 'S' then has_sequence_privilege(r.oid, c.oid, privilege) end",
     },
     Rule {
         name: "no default for the tenant or for row_security",
