@@ -1,6 +1,7 @@
 //! No row crosses tenants: what the catalog must say, what every statement may see, and that both notice when it is broken.
 
 mod lists;
+mod matrix;
 mod mutations;
 mod refusal;
 mod rules;
