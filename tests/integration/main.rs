@@ -4,3 +4,4 @@
 
 mod conversations;
 mod isolation;
+mod plans;
