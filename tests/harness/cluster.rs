@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use convolog::node::{Databases, Nats as NatsAccess};
 use convolog::secrets::{NatsPasswords, Secrets};
 use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgConnection};
 use store::{ConnectionSettings, migrate, prepare_cluster_and_database};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -121,6 +122,23 @@ impl TestDatabase {
         let mark = format!("@{} ERROR:", self.name);
         let log = std::fs::read_to_string(&self.log).unwrap();
         log.lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+    }
+
+    /// How to log in as one of the runtime roles, for statements that the store would not send.
+    pub async fn login_options(&self, role: &str) -> PgConnectOptions {
+        let passwords = cluster().await.secrets.roles();
+        let password = match role {
+            "convolog_api" => passwords.api,
+            "convolog_projector" => passwords.projector,
+            "convolog_relay" => passwords.relay,
+            _ => panic!("{role} does not log in"),
+        };
+        self.admin_url.parse::<PgConnectOptions>().unwrap().username(role).password(&password)
+    }
+
+    /// A connection as one of the runtime roles.
+    pub async fn login(&self, role: &str) -> PgConnection {
+        self.login_options(role).await.connect().await.unwrap()
     }
 
     /// `psql`, `pgbench` and the like, of the same PostgreSQL.

@@ -5,4 +5,6 @@
 
 mod architecture;
 mod conversations;
+mod isolation;
 mod log;
+mod plans;

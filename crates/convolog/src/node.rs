@@ -122,6 +122,7 @@ impl Node {
 
     async fn serve(&mut self, database: ConnectionSettings, bus: Bus, settings: ApiSettings) -> anyhow::Result<()> {
         let database = ApiDatabase::connect(database).await.context("starting the API")?;
+        database.self_check().await.context("starting the API")?;
         let on_commit = Api::doorbell(&bus);
         let (log, writers) = Log::start(&database, &settings.log, on_commit.clone()).await?;
         let listener = TcpListener::bind(settings.listen)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
-use crate::{Error, check_role};
+use crate::Error;
+use crate::role_check::{check_one_tenant, check_role};
 
 /// How to reach the database as one role.
 #[derive(Clone, Debug)]
@@ -117,12 +118,13 @@ impl ProjectorDatabase {
 }
 
 impl ApiDatabase {
-    /// Checks on a live connection that the role is still harmless and that a tenant that does not exist, and no
-    /// tenant at all, see nothing.
+    /// Checks on a live connection that the role is still harmless, that its policies are about the current tenant, and
+    /// that a tenant that does not exist, and no tenant at all, see nothing.
     pub async fn self_check(&self) -> Result<(), Error> {
         let canary = domain::TenantId(uuid::Uuid::now_v7());
         let mut tx = crate::TenantTx::begin_with(self, canary, "begin read only").await?;
         check_role(tx.connection()).await?;
+        check_one_tenant(tx.connection()).await?;
         let leak = "select exists (select from events) or exists (select from users)";
         let seen: bool = sqlx::query_scalar(leak).fetch_one(tx.connection()).await?;
         tx.commit().await?;

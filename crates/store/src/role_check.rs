@@ -29,12 +29,25 @@ const FORBIDDEN: &str = "
         and not (c.relrowsecurity and c.relforcerowsecurity)
     union all select 'row_security or the tenant has a default for the role or database'
       from pg_db_role_setting s cross join unnest(s.setconfig) setting
-      where setting ~ '^(app\\.|row_security)'
+      where setting ~ '^(app\\.|row_security)' and s.setrole in (0, current_user::regrole)
+        and s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+    union all select 'it may create schemas' where has_database_privilege(current_database(), 'create')
+    union all select 'it may read sequence ' || c.oid::regclass from pg_class c
+      where case when c.relkind = 'S' then has_sequence_privilege(c.oid, 'select') end
+    union all select 'table ' || p.polrelid::regclass || ' has a policy for everybody' from pg_policy p
+      where 0 = any (p.polroles)
+    union all select 'table ' || p.polrelid::regclass || ' has several policies for one command'
+      from pg_policy p
+      cross join unnest(case p.polcmd when '*' then '{r,a,w,d}'::\"char\"[] else array[p.polcmd] end) command
+      where p.polpermissive and current_user::regrole = any (p.polroles) group by p.polrelid, command having count(*) > 1
+    union all select p.proname || ' is not stable' from pg_proc p
+      where p.pronamespace = 'public'::regnamespace and p.provolatile <> 's'
+        and p.proname in ('get_current_tenant_id', 'get_current_tenant_ids')
     union all select 'row_security is off' where current_setting('row_security') <> 'on'";
 
 /// Fails with [`Error::UnsafeRole`] when the connection's role is a superuser, may bypass row-level security, owns
 /// something, belongs to another role, or holds a right that ignores row-level security; and when a tenant table is
-/// not protected.
+/// not protected, or protected by more policies than one per command.
 pub async fn check_role(connection: &mut PgConnection) -> Result<(), Error> {
     let (number, found, role): (i32, String, String) = sqlx::query_as(
         "select current_setting('server_version_num')::int, current_setting('server_version'), current_user::text",
@@ -47,6 +60,29 @@ pub async fn check_role(connection: &mut PgConnection) -> Result<(), Error> {
     let reason: Option<String> = sqlx::query_scalar(FORBIDDEN).fetch_optional(&mut *connection).await?;
     match reason {
         Some(reason) => Err(Error::UnsafeRole { role, reason }),
+        None => Ok(()),
+    }
+}
+
+/// What every policy of the API's role says, in PostgreSQL's spelling.
+const ONE_TENANT: &str = "(tenant_id = ( SELECT get_current_tenant_id() AS get_current_tenant_id))";
+
+/// Fails with [`Error::UnsafeRole`] when a policy of the connection's role lets more pass than the current tenant.
+pub(crate) async fn check_one_tenant(connection: &mut PgConnection) -> Result<(), Error> {
+    let wider: Option<(String, String)> = sqlx::query_as(
+        "select current_user::text, polrelid::regclass::text from pg_policy
+         where current_user::regrole = any (polroles)
+           and (coalesce(pg_get_expr(polqual, polrelid), $1) <> $1
+                or coalesce(pg_get_expr(polwithcheck, polrelid), $1) <> $1)",
+    )
+    .bind(ONE_TENANT)
+    .fetch_optional(connection)
+    .await?;
+    match wider {
+        Some((role, table)) => Err(Error::UnsafeRole {
+            role,
+            reason: format!("a policy of table {table} is not about the current tenant"),
+        }),
         None => Ok(()),
     }
 }

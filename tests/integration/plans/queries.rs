@@ -1,0 +1,220 @@
+//! The statements of the product that must stay fast, as they are sent.
+
+/// What a plan must look like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A read that somebody waits for: index scans that begin with the tenant, in the order of the answer.
+    Read,
+    /// Whatever it does, it does not read a whole table.
+    Work,
+    /// It goes through all tenants, or its plan is inside a function.
+    Any,
+}
+
+/// One statement.
+pub(super) struct Query {
+    pub(super) name: &'static str,
+    pub(super) role: &'static str,
+    pub(super) shape: Shape,
+    pub(super) sql: &'static str,
+    /// As literals; `T` is the tenant, `S` one of its sessions, `U` its user.
+    pub(super) arguments: &'static str,
+}
+
+const API: &str = "convolog_api";
+const PROJECTOR: &str = "convolog_projector";
+const RELAY: &str = "convolog_relay";
+
+const fn query(
+    role: &'static str,
+    shape: Shape,
+    name: &'static str,
+    sql: &'static str,
+    arguments: &'static str,
+) -> Query {
+    Query { name, role, shape, sql, arguments }
+}
+
+pub(super) const QUERIES: &[Query] = &[
+    query(API, Shape::Read, "the head of a log", "select seq from tenant_heads where tenant_id = $1 and $2 <> ''", "'T', 'x'"),
+    query(
+        API,
+        Shape::Read,
+        "a checkpoint",
+        "select seq from projection_checkpoints where tenant_id = $1 and group_name = $2",
+        "'T', 'read_model'",
+    ),
+    query(API, Shape::Read, "a session", "select s.status, s.version from sessions s where s.tenant_id = $1 and s.id = $2", "'T', 'S'"),
+    query(
+        API,
+        Shape::Read,
+        "the newest sessions",
+        "select s.id, s.status, s.seq from sessions s where s.tenant_id = $1 and s.seq < $2 order by s.seq desc limit $3",
+        "'T', 9223372036854775807, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the newest open sessions",
+        "select s.id, s.status, s.seq from sessions s where s.tenant_id = $1 and s.seq < $2 and s.status = $4
+         order by s.seq desc limit $3",
+        "'T', 9223372036854775807, 51, 'open'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the newest text sessions",
+        "select s.id, s.status, s.seq from sessions s where s.tenant_id = $1 and s.seq < $2 and s.mode = $4
+         order by s.seq desc limit $3",
+        "'T', 9223372036854775807, 51, 'text'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the newest open text sessions",
+        "select s.id, s.status, s.seq from sessions s
+         where s.tenant_id = $1 and s.seq < $2 and s.status = $4 and s.mode = $5 order by s.seq desc limit $3",
+        "'T', 9223372036854775807, 51, 'open', 'text'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the messages of a session",
+        "select id, content, version from messages where tenant_id = $1 and session_id = $2 and version > $3
+         order by version asc limit $4",
+        "'T', 'S', 0, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the last messages of a session",
+        "select id, content, version from messages where tenant_id = $1 and session_id = $2 and version < $3
+         order by version desc limit $4",
+        "'T', 'S', 9223372036854775807, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the feed",
+        "select e.seq, e.data from events e where e.tenant_id = $1 and e.seq > $2 and e.seq <= $3 order by e.seq limit $4",
+        "'T', 100, 2000, 50",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the feed of a category",
+        "select e.seq, e.data from events e
+         where e.tenant_id = $1 and e.seq > $2 and e.seq <= $3 and e.category = $5 order by e.seq limit $4",
+        "'T', 100, 2000, 50, 'session'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "who am I",
+        "select t.name as tenant_name, u.email, u.name, u.role
+         from users u join tenants t on t.tenant_id = u.tenant_id where u.tenant_id = $1 and u.id = $2",
+        "'T', 'U'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "a stream's events",
+        "select e.seq, e.data from events e where e.tenant_id = $1 and e.stream_id = $2 and e.version > $3
+         order by e.version limit $4",
+        "'T', 'S', 0, 500",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "a stream's version",
+        "select version from events where tenant_id = $1 and stream_id = $2 order by version desc limit 1",
+        "'T', 'S'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "an idempotency key",
+        "select request_hash, seq, version, receipt::text as receipt from idempotency_keys
+         where tenant_id = $1 and actor_id = $2 and key = $3",
+        "'T', 'U', 'key 7'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "a snapshot",
+        "select version, state::text as state from snapshots where tenant_id = $1 and stream_id = $2 and shape = $3",
+        "'T', 'S', 'shape'",
+    ),
+    query(
+        API,
+        Shape::Any,
+        "the accounts of an address",
+        "select tenant_id, tenant_name, user_id, name, role, password_hash from accounts_by_email($1, $2, $3)",
+        "'1@T.example.com', null, 8",
+    ),
+    query(API, Shape::Any, "checkpoints to wait for", "select tenant_id, seq from checkpoints_of($1, $2)", "'read_model', '{T}'"),
+    query(
+        API,
+        Shape::Any,
+        "an append of one event",
+        "select * from append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        "'T', 'U', 'new', '\\x00', 'null', null, '{message/new}', 'session', 'S', 'U', 'session.message_posted', 1::smallint,
+         '{}', '{}', now()",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Read,
+        "the events after a checkpoint",
+        "select e.seq, e.data from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
+         cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
+                             order by e.seq limit $3) e",
+        "'{T}', '{100}', 500",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "the checkpoints of some tenants",
+        "select tenant_id, seq, version from projection_checkpoints where tenant_id = any($1) and group_name = $2",
+        "'{T}', 'read_model'",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "a session that goes on",
+        "update sessions s set message_count = s.message_count + c.messages
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (tenant, id, messages)
+         where s.tenant_id = c.tenant and s.id = c.id",
+        "'{T}', '{S}', '{1}'",
+    ),
+    query(PROJECTOR, Shape::Work, "a rebuild's beginning", "delete from messages where tenant_id = $1", "'T'"),
+    query(PROJECTOR, Shape::Any, "the sweep", "select * from lagging_tenants($1, $2, $3)", "'read_model', 1, '{1,9}'"),
+    query(
+        RELAY,
+        Shape::Work,
+        "the events after a cursor",
+        "select e.seq, e.data from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
+         cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
+                             order by e.seq limit $3) e",
+        "'{T}', '{100}', 200",
+    ),
+    query(
+        RELAY,
+        Shape::Work,
+        "the cursors of some tenants",
+        "select tenant_id, seq from relay_cursors where tenant_id = any($1)",
+        "'{T}'",
+    ),
+    query(RELAY, Shape::Any, "where a time is in a log", "select first_seq_since($1, $2, $3)", "'T', 2000, now()"),
+];
+
+/// Indexes that no statement reads: they forbid.
+pub(super) const ONLY_FORBID: &[&str] = &[
+    // A message is read by its session; two of one id must not be.
+    "messages_pkey",
+    // An address is looked up in all tenants at once.
+    "users_email_key",
+    // Tables of a few rows, read whole.
+    "leases_pkey",
+    "relay_state_pkey",
+    "_sqlx_migrations_pkey",
+];

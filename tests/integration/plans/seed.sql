@@ -1,0 +1,35 @@
+-- Two tenants with a past, with a few long sessions, and others that have just begun; ids differ from tenant
+-- to tenant.
+insert into tenant_heads (tenant_id, seq)
+select ('00000000-0000-0000-0000-' || lpad(to_hex(t), 12, '0'))::uuid, case when t <= 2 then 4000 when t <= 300 then 10 else 1 end
+from generate_series(1, 2000) t;
+insert into tenants (tenant_id, name, created_at, version) select tenant_id, 'Tenant', now(), 1 from tenant_heads;
+insert into relay_cursors (tenant_id, seq) select tenant_id, seq from tenant_heads;
+insert into projection_checkpoints (tenant_id, group_name, seq, version)
+select tenant_id, 'read_model', seq, 1 from tenant_heads;
+insert into users (tenant_id, id, email, name, role, created_at, version)
+select tenant_id, md5('user' || n || tenant_id)::uuid, n || '@' || tenant_id || '.example.com', 'Somebody', 'member', now(), 1
+from tenant_heads cross join generate_series(1, 5) n;
+insert into credentials (tenant_id, user_id, password_hash, changed_at) select tenant_id, id, 'hash', now() from users;
+insert into sessions (tenant_id, id, seq, status, mode, message_count, started_at, version)
+select tenant_id, md5('session' || n || tenant_id)::uuid, n, case when n % 3 = 0 then 'ended' else 'open' end,
+       case when n % 2 = 0 then 'text' else 'meeting' end, 4, now(), 1
+from tenant_heads cross join generate_series(1, 400) n where n <= seq / 5;
+insert into messages (tenant_id, id, session_id, version, role, content, attachments, posted_at)
+select tenant_id, md5('message' || n || tenant_id)::uuid, md5('session' || n % 2 + 1 || tenant_id)::uuid, n / 2 + 2,
+       'user', repeat('word ', 20), '[]', now()
+from tenant_heads cross join generate_series(1, 4000) n where n <= seq;
+insert into events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta, occurred_at,
+                    recorded_at)
+select tenant_id, n, 'session', md5('session1' || tenant_id)::uuid, n,
+       md5('event' || n || tenant_id)::uuid, 'session.message_posted', 1, '{}', '{}', now(), now()
+from tenant_heads cross join generate_series(1, 4000) n where n <= seq;
+insert into idempotency_keys (tenant_id, actor_id, key, request_hash, seq, version, receipt)
+select tenant_id, md5('user1' || tenant_id)::uuid, 'key ' || n, '\x00', n, 1, 'null'
+from tenant_heads cross join generate_series(1, 500) n where n <= seq;
+insert into claims (tenant_id, claim)
+select tenant_id, 'message/' || n from tenant_heads cross join generate_series(1, 500) n where n <= seq;
+insert into snapshots (tenant_id, stream_id, version, shape, state)
+select tenant_id, md5('session' || n || tenant_id)::uuid, 500, 'shape', '{}'
+from tenant_heads cross join generate_series(1, 100) n where n <= seq;
+analyze;
