@@ -164,7 +164,10 @@ async fn garbled(user: &User, session: Uuid, dice: &mut Dice) -> u16 {
     let (path, body) = &bodies[dice.roll(bodies.len())];
     let mut body = body.as_bytes().to_vec();
     for _ in 0..=dice.roll(3) {
-        let at = dice.roll(body.len());
+        let at = dice.roll(body.len().max(1));
+        if body.is_empty() {
+            break;
+        }
         match dice.roll(4) {
             0 => body[at] = u8::try_from(dice.roll(256)).unwrap(),
             1 => drop(body.remove(at)),
