@@ -97,8 +97,7 @@ pub(crate) async fn post(
     if if_match != IfMatch::Absent {
         return Err(Error::new(Code::InvalidHeader, "A new message has no version that If-Match could name."));
     }
-    let chosen = body.id;
-    let id = chosen.unwrap_or_else(Uuid::now_v7);
+    let id = body.id.unwrap_or_else(Uuid::now_v7);
     let posted = Posted {
         message_id: MessageId(id),
         role: body.role,
@@ -108,10 +107,9 @@ pub(crate) async fn post(
     };
     let context = command::context(&api, &caller, request, key, request_hash);
     let outcome = api.inner.log.execute(context, move |unit| {
-        // Ids that we make are unique; one that the client chose may have been chosen before, in any session.
-        if chosen.is_some() {
-            unit.claim(format!("message/{id}"));
-        }
+        // One that we made too: it is unique, but once a client has read it, it may be chosen for another message of
+        // any session, and two messages of one id stop the projector.
+        unit.claim(format!("message/{id}"));
         unit.run::<Session, Rejection>(session, Command::PostMessage(posted.clone()))?;
         Ok(id)
     });
