@@ -20,7 +20,7 @@ use crate::{
     command::{self, created, refused},
     conditions::IfMatch,
     cursor::Scope,
-    error::{Code, Error},
+    error::Error,
     idempotency::IdempotencyKey,
     json::{at_most, object, raw},
     paging::{Limit, Page, Query},
@@ -94,9 +94,7 @@ pub(crate) async fn post(
     JsonBody { value: body, request_hash }: JsonBody<PostMessage>,
 ) -> Result<Response, Error> {
     body.check()?;
-    if if_match != IfMatch::Absent {
-        return Err(Error::new(Code::InvalidHeader, "A new message has no version that If-Match could name."));
-    }
+    if_match.absent()?;
     let id = body.id.unwrap_or_else(Uuid::now_v7);
     let posted = Posted {
         message_id: MessageId(id),

@@ -91,8 +91,10 @@ pub(crate) async fn start(
     caller: Caller,
     request: RequestId,
     key: IdempotencyKey,
+    if_match: IfMatch,
     JsonBody { value: body, request_hash }: JsonBody<StartSession>,
 ) -> Result<Response, Error> {
+    if_match.absent()?;
     let StartSession { id, mode, widget_id, meeting_id, personality_id, metadata } = body;
     object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
