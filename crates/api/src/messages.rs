@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::{
-    body::{JsonBody, Object},
+    body::{JsonBody, Object, Word},
     caller::Caller,
     command::{self, created, refused},
     conditions::IfMatch,
@@ -36,7 +36,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostMessage {
     id: Option<Uuid>,
-    role: Role,
+    role: Word<Role>,
     content: String,
     #[serde(default)]
     attachments: Vec<Object<Attachment>>,
@@ -98,7 +98,7 @@ pub(crate) async fn post(
     let id = body.id.unwrap_or_else(Uuid::now_v7);
     let posted = Posted {
         message_id: MessageId(id),
-        role: body.role,
+        role: body.role.0,
         content: body.content,
         attachments: body.attachments.into_iter().map(|Object(attachment)| attachment).collect(),
         metadata: body.metadata,

@@ -75,6 +75,7 @@ fn cases(session: Uuid) -> Vec<Case> {
         r#"{"role":"user"}"#,
         r#"{"content":"x"}"#,
         r#"{"role":"tool","content":"x"}"#,
+        r#"{"role":{"user":null},"content":"x"}"#,
         r#"{"role":"user","content":1}"#,
         r#"{"role":"user","content":null}"#,
         r#"{"role":"user","content":["x"]}"#,
