@@ -74,7 +74,11 @@ async fn register(database: &ApiDatabase, on_commit: &OnCommit, new: NewTenant) 
         .bind(new.context.occurred_at)
         .execute(tx.connection())
         .await?;
-    tx.commit().await?;
+    // From here on nobody knows whether a lost connection took the tenant with it.
+    tx.commit().await.map_err(|error| match error {
+        Error::Unavailable(_) => Error::OutcomeUnknown,
+        other => other,
+    })?;
     on_commit(&[(tenant, seq)]);
     Ok(seq)
 }
