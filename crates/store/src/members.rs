@@ -75,10 +75,11 @@ async fn register(database: &ApiDatabase, on_commit: &OnCommit, new: NewTenant) 
         .execute(tx.connection())
         .await?;
     // From here on nobody knows whether a lost connection took the tenant with it.
-    tx.commit().await.map_err(|error| match error {
-        Error::Unavailable(_) => Error::OutcomeUnknown,
-        other => other,
-    })?;
+    if let Err(error) = tx.commit().await {
+        let lost = matches!(error, Error::Unavailable(_));
+        tracing::warn!(%error, lost, "a registration was not committed");
+        return Err(RegisterError::Store(if lost { Error::OutcomeUnknown } else { error }));
+    }
     on_commit(&[(tenant, seq)]);
     Ok(seq)
 }
