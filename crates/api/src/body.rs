@@ -2,6 +2,7 @@
 
 mod object;
 mod text;
+mod word;
 
 use std::time::Duration;
 
@@ -29,11 +30,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub use object::Object;
 pub use text::MAX_DEPTH;
+pub use word::Word;
 
 /// A command's body, read as `T`, and the hash that tells whether a later request is the same.
 ///
-/// `T` must carry `#[serde(deny_unknown_fields)]`, all the way down, and hold other structs as [`Object`]. An empty body is read as `{}` and needs no content
-/// type.
+/// `T` must carry `#[serde(deny_unknown_fields)]`, all the way down, and hold other structs as [`Object`] and enums as
+/// [`Word`]. An empty body is read as `{}` and needs no content type.
 #[derive(Clone, Debug)]
 pub struct JsonBody<T> {
     /// The value.

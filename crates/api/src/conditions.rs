@@ -31,6 +31,16 @@ impl IfMatch {
         }
     }
 
+    /// 400 when a condition is set on something that is only being created.
+    pub(crate) fn absent(self) -> Result<(), Error> {
+        match self {
+            Self::Absent => Ok(()),
+            Self::Exists | Self::Version(_) => {
+                Err(Error::new(Code::InvalidHeader, "What is being created has no version that If-Match could name."))
+            }
+        }
+    }
+
     /// 412 unless the existing resource's version fits.
     pub fn check(self, current: u64) -> Result<(), Error> {
         match self {

@@ -15,12 +15,12 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::{
-    body::{JsonBody, Object},
+    body::{JsonBody, Object, Word},
     caller::Caller,
     command::{self, created, refused},
     conditions::IfMatch,
     cursor::Scope,
-    error::{Code, Error},
+    error::Error,
     idempotency::IdempotencyKey,
     json::{at_most, object, raw},
     paging::{Limit, Page, Query},
@@ -36,7 +36,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostMessage {
     id: Option<Uuid>,
-    role: Role,
+    role: Word<Role>,
     content: String,
     #[serde(default)]
     attachments: Vec<Object<Attachment>>,
@@ -94,24 +94,20 @@ pub(crate) async fn post(
     JsonBody { value: body, request_hash }: JsonBody<PostMessage>,
 ) -> Result<Response, Error> {
     body.check()?;
-    if if_match != IfMatch::Absent {
-        return Err(Error::new(Code::InvalidHeader, "A new message has no version that If-Match could name."));
-    }
-    let chosen = body.id;
-    let id = chosen.unwrap_or_else(Uuid::now_v7);
+    if_match.absent()?;
+    let id = body.id.unwrap_or_else(Uuid::now_v7);
     let posted = Posted {
         message_id: MessageId(id),
-        role: body.role,
+        role: body.role.0,
         content: body.content,
         attachments: body.attachments.into_iter().map(|Object(attachment)| attachment).collect(),
         metadata: body.metadata,
     };
     let context = command::context(&api, &caller, request, key, request_hash);
     let outcome = api.inner.log.execute(context, move |unit| {
-        // Ids that we make are unique; one that the client chose may have been chosen before, in any session.
-        if chosen.is_some() {
-            unit.claim(format!("message/{id}"));
-        }
+        // One that we made too: it is unique, but once a client has read it, it may be chosen for another message of
+        // any session, and two messages of one id stop the projector.
+        unit.claim(format!("message/{id}"));
         unit.run::<Session, Rejection>(session, Command::PostMessage(posted.clone()))?;
         Ok(id)
     });

@@ -14,7 +14,7 @@ use store::ExecuteError;
 use uuid::Uuid;
 
 use crate::{
-    body::{JsonBody, NoFields},
+    body::{JsonBody, NoFields, Word},
     caller::Caller,
     command::{self, changed, created, id_taken, refused},
     conditions::{IfMatch, etag, mismatch},
@@ -34,7 +34,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct StartSession {
     id: Option<Uuid>,
-    mode: Mode,
+    mode: Word<Mode>,
     widget_id: Option<Uuid>,
     meeting_id: Option<Uuid>,
     personality_id: Option<Uuid>,
@@ -91,9 +91,11 @@ pub(crate) async fn start(
     caller: Caller,
     request: RequestId,
     key: IdempotencyKey,
+    if_match: IfMatch,
     JsonBody { value: body, request_hash }: JsonBody<StartSession>,
 ) -> Result<Response, Error> {
-    let StartSession { id, mode, widget_id, meeting_id, personality_id, metadata } = body;
+    if_match.absent()?;
+    let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
     object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
     let id = id.unwrap_or_else(Uuid::now_v7);

@@ -1,0 +1,112 @@
+//! What is refused before it is read: other media types, compressed bodies, bodies that are too large.
+
+use axum::body::Body;
+use axum::http::Request;
+use futures_util::stream;
+use reqwest::Method;
+use serde_json::Value;
+use tests::{User, World};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower::ServiceExt as _;
+
+use super::{assert_problem, head, post_text, raw};
+
+const MIB: usize = 1024 * 1024;
+
+/// A body of this many bytes that would be a fine command.
+fn padded(bytes: usize) -> String {
+    let command = r#"{"mode":"text"}"#;
+    format!("{command}{}", " ".repeat(bytes - command.len()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_json_in_utf_8_is_read() {
+    let world = World::start().await;
+    let user = world.tenant().await;
+    let before = head(&world, user.tenant).await;
+    let post = |headers: &[(&'static str, &'static str)]| {
+        let request = user.request(Method::POST, "/v1/sessions").body(r#"{"mode":"text"}"#);
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    };
+    for headers in [
+        &[][..],
+        &[("content-type", "text/plain")],
+        &[("content-type", "application/x-www-form-urlencoded")],
+        &[("content-type", "application/jsonp")],
+        &[("content-type", "application/json; charset=latin1")],
+        &[("content-type", "application/json"), ("content-type", "application/json")],
+        &[("content-type", "application/json"), ("content-encoding", "gzip")],
+        &[("content-type", "")],
+    ] {
+        assert_problem(&raw(post(headers)).await.reply(), 415, "unsupported_media_type");
+    }
+    assert_eq!(head(&world, user.tenant).await, before);
+    for good in ["application/json", "Application/JSON;charset=UTF-8", "application/json; charset=\"utf-8\""] {
+        assert_eq!(raw(post(&[("content-type", good)])).await.status, 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not() {
+    let world = World::start().await;
+    let user = world.tenant().await;
+    assert_eq!(raw(post_text(&user, "/v1/sessions", padded(MIB))).await.status, 201);
+    let before = head(&world, user.tenant).await;
+    // In chunks nobody knows how long it will be: it is refused as soon as it is too long.
+    assert_eq!(in_chunks(&world, &user, padded(MIB).into_bytes()).await, (201, Value::Null));
+    assert_eq!(in_chunks(&world, &user, padded(MIB + 1).into_bytes()).await, (413, "body_too_large".into()));
+    let endless = in_chunks(&world, &user, vec![b' '; 50 * MIB]).await;
+    assert_eq!(endless, (413, "body_too_large".into()));
+    assert_eq!(head(&world, user.tenant).await, before + 1);
+}
+
+/// Past the socket, so that nothing but the service decides when to stop reading.
+async fn in_chunks(world: &World, user: &User, body: Vec<u8>) -> (u16, Value) {
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = body.chunks(64 * 1024).map(|chunk| Ok(chunk.to_vec())).collect();
+    let request = Request::post("/v1/sessions")
+        .header("authorization", format!("Bearer {}", user.token.as_ref().unwrap()))
+        .header("content-type", "application/json")
+        .body(Body::from_stream(stream::iter(chunks)))
+        .unwrap();
+    let response = api::router(world.nodes[0].app().unwrap().clone()).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body: Value = serde_json::from_slice(&axum::body::to_bytes(response.into_body(), MIB).await.unwrap()).unwrap();
+    (status, body["code"].clone())
+}
+
+/// Writes to the node's socket and reads one answer's head and, as far as it has come, body.
+async fn over_a_socket(world: &World, user: &User, headers: &str, body: &[u8]) -> String {
+    let mut socket = tokio::net::TcpStream::connect(world.nodes[0].address().unwrap()).await.unwrap();
+    let token = user.token.as_ref().unwrap();
+    let request = format!(
+        "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n{headers}\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    socket.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_announces_to_be_too_large_is_refused_before_it_is_sent() {
+    let world = World::start().await;
+    let user = world.tenant().await;
+    let before = head(&world, user.tenant).await;
+    let json = "content-type: application/json\r\n";
+    for length in [MIB + 1, 1 << 40] {
+        let answer = over_a_socket(&world, &user, &format!("{json}content-length: {length}"), b"").await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains(r#""code":"body_too_large""#), "{answer}");
+    }
+    let chunked = b"5\r\n{\"mod\r\na\r\ne\":\"text\"}\r\n0\r\n\r\n";
+    let answer = over_a_socket(&world, &user, &format!("{json}transfer-encoding: chunked"), chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    // What could be read in two ways is not read at all.
+    for smuggled in
+        ["content-length: 5\r\ncontent-length: 6", "content-length: -1", "content-length: 5\r\ntransfer-encoding: x"]
+    {
+        let answer = over_a_socket(&world, &user, &format!("{json}{smuggled}"), b"").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{smuggled}: {answer}");
+    }
+    assert_eq!(head(&world, user.tenant).await, before + 1);
+}

@@ -1,0 +1,152 @@
+//! A token opens one tenant for five minutes, and nothing that merely looks like one opens anything.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::TimeDelta;
+use convolog::node::Node;
+use domain::tenant::Role;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{User, World, WorldSettings};
+use uuid::Uuid;
+
+use super::{assert_problem, grant, head, nobody, now, raw, signed_in, tokens};
+
+fn encoded(value: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn decoded(part: &str) -> Value {
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+/// The token with some members of header and claims changed, its signature as it was.
+fn changed(token: &str, header: &Value, claims: &Value) -> String {
+    let parts: Vec<&str> = token.split('.').collect();
+    let merge = |part: &str, with: &Value| {
+        let mut value = decoded(part);
+        value.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+        encoded(&value)
+    };
+    format!("{}.{}.{}", merge(parts[0], header), merge(parts[1], claims), parts[2])
+}
+
+async fn assert_refused(user: &User, authorization: &[&[u8]]) {
+    let stranger = nobody(user);
+    for (method, path, body) in [
+        (Method::GET, "/v1/auth/me", ""),
+        (Method::GET, "/v1/events", ""),
+        (Method::POST, "/v1/sessions", r#"{"mode":"text"}"#),
+    ] {
+        let mut request = stranger.request(method, path).header("content-type", "application/json").body(body);
+        for value in authorization {
+            request = request.header("authorization", reqwest::header::HeaderValue::from_bytes(value).unwrap());
+        }
+        let reply = raw(request).await.reply();
+        assert_problem(&reply, 401, "unauthorized");
+        assert_eq!(reply.header("www-authenticate"), "Bearer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_our_token_opens_nothing() {
+    let world = World::start().await;
+    let (ada, eve) = (world.tenant().await, world.tenant().await);
+    let token = ada.token.clone().unwrap();
+    let before = head(&world, ada.tenant).await;
+    let parts: Vec<&str> = token.split('.').collect();
+    let kid = &decoded(parts[0])["kid"];
+    let owner = grant(&ada, Role::Owner);
+    let issue = |tokens: api::tokens::Tokens, minutes: i64| {
+        tokens.issue(owner, Uuid::now_v7(), now() + TimeDelta::minutes(minutes)).unwrap()
+    };
+    let foreign = issue(tokens(&world, None, Some([9; 32])), 0);
+    let foreign_parts: Vec<&str> = foreign.split('.').collect();
+    let flipped = if parts[2].starts_with('A') { 'B' } else { 'A' };
+    let bad = [
+        issue(tokens(&world, None, None), -6),
+        issue(tokens(&world, None, None), 60),
+        issue(tokens(&world, Some("http://evil.test"), None), 0),
+        foreign.clone(),
+        // Another's signature under our key's name.
+        format!("{}.{}.{}", parts[0], foreign_parts[1], foreign_parts[2]),
+        changed(&token, &json!({}), &json!({"tid": eve.tenant})),
+        changed(&token, &json!({}), &json!({"role": "owner", "exp": 99_999_999_999_u64})),
+        changed(&token, &json!({"alg": "none"}), &json!({})),
+        format!("{}.{}.", encoded(&json!({"alg": "none", "typ": "at+jwt", "kid": kid})), parts[1]),
+        changed(&token, &json!({"alg": "HS256"}), &json!({})),
+        changed(&token, &json!({"typ": "JWT"}), &json!({})),
+        changed(&token, &json!({"jku": "http://evil.test/jwks.json"}), &json!({})),
+        format!("{}.{}.{flipped}{}", parts[0], parts[1], &parts[2][1..]),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{token}.{token}"),
+        format!("{token}x"),
+        "x".repeat(5000),
+        "..".into(),
+        "cvl_0_0".into(),
+    ];
+    for token in &bad {
+        assert_refused(&ada, &[format!("Bearer {token}").as_bytes()]).await;
+    }
+    for value in ["", "Bearer", "Bearer ", "Basic YTpi", &token, &format!("Token {token}"), &format!("Bearer{token}")] {
+        assert_refused(&ada, &[value.as_bytes()]).await;
+    }
+    assert_refused(&ada, &[b"Bearer \xff\xfe"]).await;
+    let (mine, hers) = (format!("Bearer {token}"), format!("Bearer {}", eve.token.as_ref().unwrap()));
+    assert_refused(&ada, &[mine.as_bytes(), hers.as_bytes()]).await;
+    assert_refused(&ada, &[]).await;
+    assert_eq!(head(&world, ada.tenant).await, before);
+
+    for good in
+        [mine.clone(), mine.replace("Bearer", "bearer"), format!("Bearer {}", issue(tokens(&world, None, None), -4))]
+    {
+        let stranger = nobody(&ada);
+        let reply = raw(stranger.request(Method::GET, "/v1/auth/me").header("authorization", good)).await.reply();
+        assert_eq!((reply.status, &reply.body["tenant"]["id"]), (200, &json!(ada.tenant)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_travels_in_its_header_only() {
+    let world = World::start().await;
+    let ada = world.tenant().await;
+    let token = ada.token.as_ref().unwrap();
+    let stranger = nobody(&ada);
+    for path in [format!("/v1/auth/me?access_token={token}"), format!("/v1/auth/me?authorization=Bearer%20{token}")] {
+        assert_problem(&stranger.get(&path).await, 401, "unauthorized");
+    }
+    let cookie = stranger.request(Method::GET, "/v1/auth/me").header("cookie", format!("access_token={token}"));
+    assert_problem(&raw(cookie).await.reply(), 401, "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_believe_each_other_only_with_the_same_key() {
+    let mut world = World::start().await;
+    let ada = world.tenant().await;
+    let same = world.node_settings(&WorldSettings::default(), false);
+    let mut other = world.node_settings(&WorldSettings::default(), false);
+    other.api.as_mut().unwrap().signing_seed = [9; 32];
+    for settings in [same, other] {
+        world.nodes.push(Node::start(settings).await.unwrap());
+    }
+    assert_eq!(ada.at(world.url(1)).get("/v1/auth/me").await.status, 200);
+    assert_problem(&ada.at(world.url(2)).get("/v1/auth/me").await, 401, "unauthorized");
+    let stranger = nobody(&ada.at(world.url(2)));
+    let email = ada.get("/v1/auth/me").await.body["user"]["email"].clone();
+    let body = json!({"email": email, "password": "nobody guesses this one"});
+    let there = stranger.signed_in(&stranger.post("/v1/auth/login", &body).await.body);
+    assert_eq!(there.get("/v1/auth/me").await.status, 200);
+    assert_problem(&there.at(world.url(0)).get("/v1/auth/me").await, 401, "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_token_of_a_user_or_tenant_that_is_gone_is_no_way_in() {
+    let world = World::start().await;
+    let ada = world.tenant().await;
+    let gone = signed_in(&world, &ada, ada.tenant, Uuid::now_v7(), Role::Owner);
+    assert_problem(&gone.get("/v1/auth/me").await, 401, "unauthorized");
+    let nowhere = signed_in(&world, &ada, Uuid::now_v7(), ada.id, Role::Owner);
+    assert_problem(&nowhere.get("/v1/auth/me").await, 401, "unauthorized");
+    assert_problem(&nowhere.post("/v1/sessions", &json!({"mode": "text"})).await, 404, "not_found");
+    assert_eq!(nowhere.get("/v1/sessions").await.body["data"], json!([]));
+    assert_eq!(nowhere.get("/v1/events").await.body, json!({"data": [], "next_after": 0, "head": 0}));
+}
