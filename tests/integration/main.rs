@@ -3,3 +3,4 @@
 #![allow(clippy::large_futures, clippy::too_many_lines, reason = "a test tells a story")]
 
 mod conversations;
+mod faults;
