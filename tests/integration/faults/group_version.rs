@@ -7,11 +7,13 @@ use tests::{User, World, WorldSettings, eventually};
 
 use super::oracle::{assert_rows_are_those_of_the_log, differences};
 
-/// A world whose projector sweeps often.
+/// A world whose relay and projector sweep often and do not rest long.
 pub(crate) async fn quick_world() -> World {
     let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
     let mut settings = world.node_settings(&WorldSettings::default(), true);
-    settings.projector.as_mut().unwrap().sweep = Duration::from_millis(20);
+    let (projector, relay) = (settings.projector.as_mut().unwrap(), settings.relay.as_mut().unwrap());
+    (projector.sweep, relay.sweep) = (Duration::from_millis(20), Duration::from_millis(20));
+    (projector.pause, relay.pause) = (Duration::from_millis(500), Duration::from_millis(500));
     world.nodes.push(Node::start(settings).await.unwrap());
     world
 }

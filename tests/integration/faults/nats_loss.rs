@@ -6,11 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tests::{User, World, eventually};
+use tests::{User, World, WorldSettings, eventually};
 
 use super::load::{Load, assert_all_are_read};
 use super::oracle::assert_rows_are_those_of_the_log;
-use super::outside::{self, client, generation, logs, stream_content};
+use super::outside::{client, generation, logs, message_id, stream_content};
+use super::relay::start_relay;
 
 async fn tenants(world: &World, number: usize) -> Vec<User> {
     let mut users = Vec::new();
@@ -59,11 +60,6 @@ async fn a_wiped_nats_is_filled_again_from_postgresql_under_a_new_generation() {
     load.goes_on(100).await;
     assert_eq!(generation(&world).await, 1);
 
-    // An onlooker who stays connected over the loss.
-    let viewer = client(&world, bus::User::Viewer).await;
-    let mut seen = viewer.subscribe("events.>").await.unwrap();
-    viewer.flush().await.unwrap();
-
     world.nats.wipe().await.unwrap();
     load.goes_on(50).await;
     reads_see_what_was_acknowledged(&load, &users).await;
@@ -76,22 +72,13 @@ async fn a_wiped_nats_is_filled_again_from_postgresql_under_a_new_generation() {
     assert_all_are_read(&world, &acks).await;
     eventually("the loss is noticed", async || generation(&world).await == 2).await;
     world.drain_relay().await;
-    let logs = logs(&world).await;
-    assert_eq!(stream_content(&world).await.get(&2), Some(&logs), "everything is in the stream again");
-
-    let mut missing = logs;
-    while missing.values().any(|seqs| !seqs.is_empty()) {
-        let message = tokio::time::timeout(Duration::from_secs(20), seen.next()).await.unwrap().unwrap();
-        let (generation, tenant, seq) = outside::message_id(message.headers.as_ref());
-        if generation == 2 {
-            missing.get_mut(&tenant).unwrap().remove(&seq);
-        }
-    }
+    assert_eq!(stream_content(&world).await.get(&2), Some(&logs(&world).await), "everything is in the stream again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nats_restored_from_an_older_copy_is_filled_again() {
-    let mut world = World::start().await;
+async fn a_nats_restored_from_an_older_copy_is_filled_again_before_the_eyes_of_an_onlooker() {
+    let mut world = World::with(WorldSettings { relay: false, ..WorldSettings::default() }).await;
+    let relay = start_relay(&world).await;
     let users = tenants(&world, 2).await;
     let load = Load::start(&users, 1).await;
     load.goes_on(30).await;
@@ -109,14 +96,29 @@ async fn a_nats_restored_from_an_older_copy_is_filled_again() {
     world.drain_relay().await;
     assert_eq!(stream_content(&world).await, BTreeMap::from([(1, logs(&world).await)]));
 
+    relay.stop().await.unwrap();
     world.nats.wipe().await.unwrap();
     copy_all(&copy, &store);
     world.nats.start_again().await.unwrap();
+    let viewer = client(&world, bus::User::Viewer).await;
+    let mut seen = viewer.subscribe("events.>").await.unwrap();
+    viewer.flush().await.unwrap();
+    let relay = start_relay(&world).await;
     eventually("the loss is noticed", async || generation(&world).await == 2).await;
     world.drain_relay().await;
-    assert_eq!(stream_content(&world).await.get(&2), Some(&logs(&world).await));
+
+    let logs = logs(&world).await;
+    assert_eq!(stream_content(&world).await.get(&2), Some(&logs));
+    let mut missing = logs;
+    while missing.values().any(|seqs| !seqs.is_empty()) {
+        let message = tokio::time::timeout(Duration::from_secs(20), seen.next()).await.unwrap().unwrap();
+        let (generation, tenant, seq) = message_id(message.headers.as_ref());
+        assert_eq!(generation, 2);
+        missing.get_mut(&tenant).unwrap().remove(&seq);
+    }
     assert_rows_are_those_of_the_log(&world).await;
     assert_all_are_read(&world, &[acks_before, acks].concat()).await;
+    relay.stop().await.unwrap();
 }
 
 /// With owners and rights, because the server may run under another account.

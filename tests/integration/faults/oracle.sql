@@ -16,12 +16,12 @@ with sessions_of_log as (
          message_count, started_at, ended_at, last_message_at, version
   from sessions
 ), messages_of_log as (
-  select tenant_id, (data->>'message_id')::uuid as id, stream_id as session_id, version, data->>'role' as role,
+  select tenant_id, data->>'message_id' as id, stream_id as session_id, version, data->>'role' as role,
          data->>'content' as content, coalesce((data->'attachments')::text, '[]') as attachments,
          (data->'metadata')::text as metadata, occurred_at as posted_at
   from events where category = 'session' and name = 'message_posted'
 ), messages_read as (
-  select tenant_id, id, session_id, version, role, content, attachments::text as attachments,
+  select tenant_id, id::text as id, session_id, version, role, content, attachments::text as attachments,
          metadata::text as metadata, posted_at
   from messages
 )

@@ -11,15 +11,17 @@ use uuid::Uuid;
 use super::load::Load;
 use super::outside::{client, logs, message_id, stream_content};
 
+/// A node that only relays.
+pub(crate) async fn start_relay(world: &World) -> Node {
+    let mut settings = world.node_settings(&WorldSettings { projector: false, ..WorldSettings::default() }, true);
+    settings.api = None;
+    Node::start(settings).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_loses_its_connections_and_its_place_publishes_everything_in_order() {
     let mut world = World::with(WorldSettings { relay: false, ..WorldSettings::default() }).await;
-    let relay = async |world: &World| {
-        let mut settings = world.node_settings(&WorldSettings { projector: false, ..WorldSettings::default() }, true);
-        settings.api = None;
-        Node::start(settings).await.unwrap()
-    };
-    let first = relay(&world).await;
+    let first = start_relay(&world).await;
     let users = [world.tenant().await, world.tenant().await];
     world.drain_relay().await;
     let viewer = client(&world, bus::User::Viewer).await;
@@ -37,7 +39,7 @@ async fn a_relay_that_loses_its_connections_and_its_place_publishes_everything_i
         .unwrap();
         tokio::time::sleep(Duration::from_millis(11 + round * 17 % 41)).await;
     }
-    let second = relay(&world).await;
+    let second = start_relay(&world).await;
     first.stop().await.unwrap();
     load.goes_on(20).await;
     load.stop().await;
