@@ -5,6 +5,7 @@
 
 mod architecture;
 mod conversations;
+mod faults;
 mod http;
 mod isolation;
 mod log;

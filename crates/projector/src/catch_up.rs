@@ -13,40 +13,65 @@ use crate::rebuild::rebuild;
 
 /// Most events of one tenant in one transaction.
 const PAGE: i64 = 500;
+/// Most events in one transaction: it must end well within `transaction_timeout` on a slow machine too.
+const MAX_EVENTS: usize = 5_000;
+/// Transactions after which a catch-up makes room for the next one, so that nobody waits for a long log to end.
+const ROUNDS: usize = 16;
 
-/// Reads and projects until these tenants are at the head of their logs; answers where each is. Tenants that are not
-/// in the answer were written by a newer version, or their lease is gone.
-pub(crate) async fn catch_up(
-    database: &ProjectorDatabase,
-    epochs: &HashMap<TenantId, i64>,
-) -> Result<HashMap<TenantId, u64>, Error> {
+/// Where a catch-up has brought its tenants.
+pub(crate) struct Progress {
+    /// Tenants that are not in it were written by a newer version, or their lease is gone.
+    pub(crate) at: HashMap<TenantId, u64>,
+    /// Some of them are not at the head of their log yet.
+    pub(crate) more: bool,
+}
+
+/// Reads and projects until these tenants are at the head of their logs, or others have waited long enough.
+pub(crate) async fn catch_up(database: &ProjectorDatabase, epochs: &HashMap<TenantId, i64>) -> Result<Progress, Error> {
     let tenants: Vec<TenantId> = epochs.keys().copied().collect();
-    let mut progress = usable(database, &tenants, epochs).await?;
-    loop {
-        let after: Vec<(TenantId, u64)> = progress.iter().map(|(tenant, seq)| (*tenant, *seq)).collect();
-        let (steps, more) = read(database, &after, epochs).await?;
+    let mut at = usable(database, &tenants, epochs).await?;
+    for _ in 0..ROUNDS {
+        let after: Vec<(TenantId, u64)> = at.iter().map(|(tenant, seq)| (*tenant, *seq)).collect();
+        let (mut steps, more) = read(database, &after, epochs).await?;
         if steps.is_empty() {
-            return Ok(progress);
+            return Ok(Progress { at, more: false });
         }
-        match apply(database, &steps).await? {
+        let read: usize = steps.iter().map(|step| step.events.len()).sum();
+        match apply_before_poison(database, &mut steps).await? {
             Applied::Done => {
-                progress.extend(steps.iter().map(|step| (step.tenant, step.last())));
-                if !more {
-                    return Ok(progress);
+                at.extend(steps.iter().map(|step| (step.tenant, step.last())));
+                let cut = steps.iter().map(|step| step.events.len()).sum::<usize>() < read;
+                if !more && !cut {
+                    return Ok(Progress { at, more: false });
                 }
             }
             Applied::Missed(missed) => {
                 for tenant in &missed {
-                    progress.remove(tenant);
+                    at.remove(tenant);
                 }
                 // Another worker has moved them: gone when its lease is newer than ours, else go on from there.
                 let moved = usable(database, &missed, epochs).await?;
                 let stuck = |(tenant, seq): &(TenantId, u64)| moved.get(tenant) == Some(seq);
                 if after.iter().any(stuck) {
-                    return Ok(progress);
+                    break;
                 }
-                progress.extend(moved);
+                at.extend(moved);
             }
+        }
+    }
+    Ok(Progress { at, more: true })
+}
+
+/// Applies the steps. One that is alone is halved as long as it holds an event that can't be projected, so that all
+/// before that event are.
+async fn apply_before_poison(database: &ProjectorDatabase, steps: &mut [Step]) -> Result<Applied, Error> {
+    loop {
+        match apply(database, steps).await {
+            Err(error) if error.is_deterministic() => match steps {
+                [step] if step.events.len() > 1 => step.events.truncate(step.events.len() / 2),
+                _ => return Err(error),
+            },
+            applied => return applied,
         }
     }
 }
@@ -65,11 +90,14 @@ async fn usable(
         let Some(epoch) = epochs.get(&tenant) else { continue };
         match checkpoint {
             newer if newer.is_newer() => tracing::debug!(%tenant, "a newer version keeps this tenant's rows"),
-            older if older.is_older() => {
-                if let Some(seq) = rebuild(database, tenant, *epoch, older).await? {
-                    progress.insert(tenant, seq);
+            older if older.is_older() => match rebuild(database, tenant, *epoch, older).await {
+                Ok(rebuilt) => progress.extend(rebuilt.map(|seq| (tenant, seq))),
+                Err(error) if error.is_deterministic() => return Err(error),
+                Err(error) => {
+                    // The others need not wait for it; the sweep finds it again.
+                    tracing::warn!(%tenant, error = &error as &dyn std::error::Error, "not rebuilt; trying again later");
                 }
-            }
+            },
             Checkpoint { seq, .. } => {
                 progress.insert(tenant, seq);
             }
@@ -102,7 +130,7 @@ async fn read(
 }
 
 /// The next events of each tenant, tenant by tenant in `seq` order; cut short, which is answered too, when they come
-/// to more than [`MAX_PAGE_BYTES`].
+/// to more than [`MAX_PAGE_BYTES`] or [`MAX_EVENTS`], and before one that can't be read. An error when that is the first.
 pub(crate) async fn read_after(
     tx: &mut TenantsTx,
     after: &[(TenantId, u64)],
@@ -120,10 +148,13 @@ pub(crate) async fn read_after(
     let mut events = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
-        let event = event_from_row(&row)?;
+        let event = match event_from_row(&row) {
+            Err(store::Error::Decode(_)) if !events.is_empty() => return Ok((events, true)),
+            event => event?,
+        };
         bytes += event.data.get().len();
         events.push(event);
-        if bytes > MAX_PAGE_BYTES {
+        if bytes > MAX_PAGE_BYTES || events.len() >= MAX_EVENTS {
             return Ok((events, true));
         }
     }

@@ -1,12 +1,14 @@
 //! What the projector knows of the tenants whose events it receives: the chain guard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use domain::{RecordedEvent, TenantId};
+use store::MAX_PAGE_BYTES;
 
 use crate::apply::Step;
 
-/// Events that wait for a transaction, all tenants together; with more no further message is taken.
+/// Events that wait for a transaction, all tenants together; with more of them, or more than [`MAX_PAGE_BYTES`] of
+/// data, no further message is taken.
 const MAX_WAITING: usize = 2_000;
 /// Most tenants in one transaction.
 const MAX_TENANTS_IN_STEP: usize = 200;
@@ -35,13 +37,17 @@ pub(crate) enum Heard {
 #[derive(Default)]
 pub(crate) struct Live {
     tenants: HashMap<TenantId, Tenant>,
+    /// Tenants in the order in which their events began to wait; some may have none any more.
+    queue: VecDeque<TenantId>,
     waiting: usize,
+    /// Bytes of data of the events that wait.
+    bytes: usize,
 }
 
 impl Live {
     /// Whether another event may be taken in.
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting < MAX_WAITING
+        self.waiting < MAX_WAITING && self.bytes < MAX_PAGE_BYTES
     }
 
     /// An event has arrived: dropped when it was seen before, kept when it is the next, else events are missing.
@@ -58,8 +64,12 @@ impl Live {
                     return Heard::Missing;
                 }
                 if event.seq == next {
-                    waiting.push(event);
+                    if waiting.is_empty() {
+                        self.queue.push_back(event.tenant);
+                    }
                     self.waiting += 1;
+                    self.bytes += event.data.get().len();
+                    waiting.push(event);
                 }
                 Heard::Fine
             }
@@ -74,7 +84,7 @@ impl Live {
                 false
             }
             Some(Tenant::Live { waiting, .. }) => {
-                self.waiting -= waiting.len();
+                self.let_go(&waiting);
                 true
             }
             None => true,
@@ -85,6 +95,9 @@ impl Live {
     /// go when that is farther: another task is needed.
     pub(crate) fn end_catch_up(&mut self, tenant: TenantId, checkpoint: Option<u64>) -> Option<u64> {
         let before = self.tenants.remove(&tenant);
+        if let Some(Tenant::Live { waiting, .. }) = &before {
+            self.let_go(waiting);
+        }
         let checkpoint = checkpoint?;
         if self.tenants.len() >= MAX_TENANTS {
             let idle = |tenant: &Tenant| matches!(tenant, Tenant::Live { waiting, .. } if waiting.is_empty());
@@ -110,26 +123,23 @@ impl Live {
         !self.tenants.contains_key(&tenant)
     }
 
-    /// What waits, for one transaction. Tenants whose shard is not ours any more are forgotten.
+    /// What waits, for one transaction, whoever waits longest first. Tenants whose shard is not ours any more are
+    /// forgotten.
     pub(crate) fn take_steps(&mut self, epoch_of: impl Fn(TenantId) -> Option<i64>) -> Vec<Step> {
-        if self.waiting == 0 {
-            return Vec::new();
-        }
         let mut steps = Vec::new();
-        let mut lost = Vec::new();
-        for (tenant, state) in &mut self.tenants {
-            let Tenant::Live { checkpoint, waiting } = state else { continue };
-            if waiting.is_empty() || steps.len() == MAX_TENANTS_IN_STEP {
+        while steps.len() < MAX_TENANTS_IN_STEP {
+            let Some(tenant) = self.queue.pop_front() else { break };
+            let Some(Tenant::Live { checkpoint, waiting }) = self.tenants.get_mut(&tenant) else { continue };
+            if waiting.is_empty() {
                 continue;
             }
-            self.waiting -= waiting.len();
-            let events = std::mem::take(waiting);
-            match epoch_of(*tenant) {
-                Some(epoch) => steps.push(Step { tenant: *tenant, epoch, after: *checkpoint, events }),
-                None => lost.push(*tenant),
+            let (after, events) = (*checkpoint, std::mem::take(waiting));
+            self.let_go(&events);
+            match epoch_of(tenant) {
+                Some(epoch) => steps.push(Step { tenant, epoch, after, events }),
+                None => self.forget(&[tenant]),
             }
         }
-        self.forget(&lost);
         steps
     }
 
@@ -146,9 +156,15 @@ impl Live {
     pub(crate) fn forget(&mut self, tenants: &[TenantId]) {
         for tenant in tenants {
             if let Some(Tenant::Live { waiting, .. }) = self.tenants.remove(tenant) {
-                self.waiting -= waiting.len();
+                self.let_go(&waiting);
             }
         }
+    }
+
+    /// These events wait no longer.
+    fn let_go(&mut self, events: &[RecordedEvent]) {
+        self.waiting -= events.len();
+        self.bytes -= events.iter().map(|event| event.data.get().len()).sum::<usize>();
     }
 }
 
@@ -219,6 +235,50 @@ mod tests {
         assert_eq!(live.hear(event(6)), Heard::Fine);
         assert_eq!(live.end_catch_up(TENANT, Some(5)), Some(6));
         assert!(live.take_steps(|_| Some(1)).is_empty());
+    }
+
+    #[test]
+    fn room_is_given_back_whatever_becomes_of_what_waits() {
+        for end in [Some(5), None] {
+            let mut live = live_at(3);
+            live.hear(event(4));
+            assert_eq!((live.waiting, live.bytes), (1, 2));
+            // Of two tasks that had the tenant, the later one ends.
+            assert_eq!(live.end_catch_up(TENANT, end), None);
+            assert_eq!((live.waiting, live.bytes), (0, 0));
+            assert!(live.take_steps(|_| Some(1)).is_empty());
+        }
+    }
+
+    #[test]
+    fn large_events_fill_the_room_before_many_do() {
+        let mut live = live_at(0);
+        let large =
+            serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(MAX_PAGE_BYTES / 2))).unwrap();
+        for seq in 1..=2 {
+            assert!(live.has_room());
+            live.hear(RecordedEvent { data: large.clone(), ..event(seq) });
+        }
+        assert!(!live.has_room());
+        assert_eq!(live.take_steps(|_| Some(1)).len(), 1);
+        assert!(live.has_room());
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_behind_the_first_tenants() {
+        let mut live = Live::default();
+        let tenant = |n: usize| TenantId(Uuid::from_u128(n as u128));
+        for n in 0..=MAX_TENANTS_IN_STEP {
+            live.begin_catch_up(tenant(n), 0);
+            live.end_catch_up(tenant(n), Some(0));
+            live.hear(RecordedEvent { tenant: tenant(n), ..event(1) });
+        }
+        let first = live.take_steps(|_| Some(1));
+        assert_eq!(first.len(), MAX_TENANTS_IN_STEP);
+        live.applied(&first);
+        live.hear(RecordedEvent { tenant: tenant(0), ..event(2) });
+        let second: Vec<TenantId> = live.take_steps(|_| Some(1)).iter().map(|step| step.tenant).collect();
+        assert_eq!(second, [tenant(MAX_TENANTS_IN_STEP), tenant(0)]);
     }
 
     #[test]

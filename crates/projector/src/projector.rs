@@ -1,6 +1,7 @@
 //! The projector: receives events, fills holes from PostgreSQL, writes the read tables of many tenants at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Events};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::apply::{Applied, apply};
-use crate::catch_up::catch_up;
+use crate::catch_up::{Progress, catch_up};
 use crate::held::Held;
 use crate::live::{Heard, Live};
 use crate::sweep::{Sweep, number};
@@ -23,8 +24,9 @@ use crate::{Error, READ_MODEL, read_model_version};
 const CATCH_UPS: usize = 2;
 /// Tenants in one catch-up.
 const TENANTS_IN_CATCH_UP: usize = 100;
-/// How long a tenant rests whose events can't be projected.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long all catch-ups rest after a failure that has nothing to do with the events, doubled with each more.
+const FIRST_REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// How the projector works; the defaults are right for production.
 #[derive(Clone, Debug)]
@@ -35,13 +37,15 @@ pub struct ProjectorSettings {
     pub sweep: Duration,
     /// All shards are swept this often while NATS is away.
     pub sweep_without_nats: Duration,
+    /// How long a tenant rests whose events can't be projected.
+    pub pause: Duration,
 }
 
 impl ProjectorSettings {
     /// The defaults under this name.
     pub fn named(holder: impl Into<String>) -> Self {
         let (sweep, sweep_without_nats) = (Duration::from_secs(1), Duration::from_millis(100));
-        Self { holder: holder.into(), sweep, sweep_without_nats }
+        Self { holder: holder.into(), sweep, sweep_without_nats, pause: Duration::from_secs(5) }
     }
 }
 
@@ -52,10 +56,14 @@ pub struct Projector {
     held: Held,
     live: Live,
     events: Option<Events>,
+    subscribing: Option<Subscribing>,
     catch_ups: JoinSet<CaughtUp>,
     waiting: VecDeque<Vec<TenantId>>,
-    /// Tenants whose events can't be projected, and until when they rest.
+    /// Tenants whose events can't be projected, and until when they rest; tried again alone, so that they fail nobody
+    /// else's transaction.
     paused: HashMap<TenantId, Instant>,
+    /// How long the last rest was, and until when it lasts.
+    rest: (Duration, Instant),
     /// Tenants that were behind in the last sweep, and where they were.
     suspects: HashMap<TenantId, u64>,
     /// Something failed that the next sweep must make good.
@@ -63,10 +71,12 @@ pub struct Projector {
     settings: ProjectorSettings,
 }
 
+type Subscribing = Pin<Box<dyn Future<Output = bus::Result<Events>> + Send>>;
+
 /// What a catch-up task reports.
 struct CaughtUp {
     tenants: Vec<TenantId>,
-    result: Result<HashMap<TenantId, u64>, Error>,
+    result: Result<Progress, Error>,
 }
 
 impl Projector {
@@ -80,9 +90,11 @@ impl Projector {
             held,
             live: Live::default(),
             events: None,
+            subscribing: None,
             catch_ups: JoinSet::new(),
             waiting: VecDeque::new(),
             paused: HashMap::new(),
+            rest: (Duration::ZERO, Instant::now()),
             suspects: HashMap::new(),
             trouble: false,
             settings,
@@ -94,21 +106,24 @@ impl Projector {
         let mut sweep = Sweep::new(self.settings.sweep);
         let mut quick = ticker(self.settings.sweep_without_nats);
         let mut renewal = ticker(Leases::RENEWAL);
-        self.subscribe().await;
+        self.subscribe();
         self.sweep_all().await;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 event = next(&mut self.events), if self.live.has_room() => self.hear(event),
+                subscribed = subscribed(&mut self.subscribing) => self.subscribed(subscribed).await,
                 Some(done) = self.catch_ups.join_next(), if !self.catch_ups.is_empty() => self.caught_up(done),
                 () = sweep.tick() => {
                     let slice = sweep.next_slice(&self.held.shards());
-                    self.sweep(&slice).await;
+                    self.sweep(&slice, self.events.is_some()).await;
                 }
-                _ = quick.tick() => if self.events.is_none() || self.trouble {
-                    self.subscribe().await;
-                    self.sweep_all().await;
-                },
+                _ = quick.tick() => {
+                    self.subscribe();
+                    if (self.events.is_none() || self.trouble) && !self.is_resting() {
+                        self.sweep_all().await;
+                    }
+                }
                 _ = renewal.tick() => self.renew().await,
             }
             self.start_catch_ups();
@@ -123,13 +138,24 @@ impl Projector {
         }
     }
 
-    /// Subscribes when NATS is there and nothing is subscribed to.
-    async fn subscribe(&mut self) {
-        if self.events.is_some() || !self.bus.is_connected() {
+    /// Begins to subscribe when NATS is there and nothing is subscribed to. A server that does not answer holds up
+    /// nothing else.
+    fn subscribe(&mut self) {
+        if self.events.is_some() || self.subscribing.is_some() || !self.bus.is_connected() {
             return;
         }
-        match self.bus.consumer().subscribe(&self.held.shards()).await {
-            Ok(events) => self.events = Some(events),
+        let (consumer, shards) = (self.bus.consumer(), self.held.shards());
+        self.subscribing = Some(Box::pin(async move { consumer.subscribe(&shards).await }));
+    }
+
+    async fn subscribed(&mut self, subscribed: bus::Result<Events>) {
+        self.subscribing = None;
+        match subscribed {
+            Ok(events) => {
+                self.events = Some(events);
+                // What was published before the server knew of the subscription does not come any more.
+                self.sweep_all().await;
+            }
             Err(error) => tracing::debug!(%error, "not subscribed; going on from PostgreSQL"),
         }
     }
@@ -164,18 +190,22 @@ impl Projector {
     /// Gives tenants to a catch-up task.
     fn schedule(&mut self, tenants: impl IntoIterator<Item = (TenantId, u64)>) {
         let now = Instant::now();
-        self.paused.retain(|_, until| *until > now);
         let mut chosen = Vec::new();
         for (tenant, heard) in tenants {
-            if !self.paused.contains_key(&tenant) && self.live.begin_catch_up(tenant, heard) {
-                chosen.push(tenant);
+            let paused = self.paused.get(&tenant).copied();
+            if paused.is_some_and(|until| until > now) || !self.live.begin_catch_up(tenant, heard) {
+                continue;
+            }
+            match paused {
+                Some(_) => self.waiting.push_back(vec![tenant]),
+                None => chosen.push(tenant),
             }
         }
         self.waiting.extend(chosen.chunks(TENANTS_IN_CATCH_UP).map(<[_]>::to_vec));
     }
 
     fn start_catch_ups(&mut self) {
-        while self.catch_ups.len() < CATCH_UPS {
+        while self.catch_ups.len() < CATCH_UPS && !self.is_resting() {
             let Some(tenants) = self.waiting.pop_front() else { return };
             let database = self.database.clone();
             let with_epoch = |tenant: &TenantId| Some((*tenant, self.held.epoch_of(*tenant)?));
@@ -196,62 +226,85 @@ impl Projector {
             self.trouble = true;
             return;
         };
-        let progress = match result {
+        let Progress { at, more } = match result {
             Ok(progress) => progress,
             Err(error) => {
+                self.live.forget(&tenants);
                 self.give_up(&tenants, &error);
-                HashMap::new()
+                return;
             }
         };
-        let again: Vec<_> = tenants
-            .iter()
-            .filter_map(|tenant| Some((*tenant, self.live.end_catch_up(*tenant, progress.get(tenant).copied())?)))
-            .collect();
+        self.rest.0 = Duration::ZERO;
+        let mut again = Vec::new();
+        for tenant in &tenants {
+            let reached = at.get(tenant).copied();
+            let heard = self.live.end_catch_up(*tenant, reached);
+            if reached.is_some() && !more {
+                self.paused.remove(tenant);
+            }
+            again.extend(heard.or(reached.filter(|_| more)).map(|heard| (*tenant, heard)));
+        }
         self.schedule(again);
-        let progress: Vec<_> = progress.into_iter().filter(|(_, seq)| *seq > 0).collect();
+        let progress: Vec<_> = at.into_iter().filter(|(_, seq)| *seq > 0).collect();
         self.bus.projected().ring(&progress);
     }
 
-    /// A transaction over these tenants failed. One of several is found by trying each alone.
+    /// A transaction over these tenants failed, and nothing is known of them any more. Of several, each is tried alone.
     fn give_up(&mut self, tenants: &[TenantId], error: &Error) {
         self.trouble = true;
         match tenants {
             [tenant] if error.is_deterministic() => {
                 let error = error as &dyn std::error::Error;
                 tracing::error!(%tenant, error, "the events of a tenant cannot be projected; it is tried again later");
-                self.paused.insert(*tenant, Instant::now() + PAUSE);
+                self.paused.insert(*tenant, Instant::now() + self.settings.pause);
             }
             several if error.is_deterministic() => {
-                self.live.forget(several);
                 for tenant in several {
-                    self.waiting.push_back(vec![*tenant]);
+                    if self.live.begin_catch_up(*tenant, 0) {
+                        self.waiting.push_back(vec![*tenant]);
+                    }
                 }
             }
-            _ => tracing::warn!(error = error as &dyn std::error::Error, "projecting failed and is tried again"),
+            _ => {
+                tracing::warn!(error = error as &dyn std::error::Error, "projecting failed and is tried again");
+                self.take_a_rest();
+            }
         }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.rest.1 > Instant::now()
+    }
+
+    fn take_a_rest(&mut self) {
+        let length = (self.rest.0 * 2).clamp(FIRST_REST, LONGEST_REST);
+        self.rest = (length, Instant::now() + length);
     }
 
     /// Projects what waits.
     async fn project(&mut self) {
-        let steps = self.live.take_steps(|tenant| self.held.epoch_of(tenant));
-        if steps.is_empty() {
-            return;
-        }
-        match apply(&self.database, &steps).await {
-            Ok(Applied::Done) => {
-                self.live.applied(&steps);
-                let progress: Vec<_> = steps.iter().map(|step| (step.tenant, step.last())).collect();
-                self.bus.projected().ring(&progress);
+        loop {
+            let steps = self.live.take_steps(|tenant| self.held.epoch_of(tenant));
+            if steps.is_empty() {
+                return;
             }
-            Ok(Applied::Missed(missed)) => {
-                tracing::debug!(tenants = missed.len(), "checkpoints are not where they were; reading them again");
-                let tenants = steps.iter().map(|step| (step.tenant, step.last()));
-                self.schedule(tenants.collect::<Vec<_>>());
-            }
-            Err(error) => {
-                let tenants: Vec<TenantId> = steps.iter().map(|step| step.tenant).collect();
-                self.live.forget(&tenants);
-                self.give_up(&tenants, &error);
+            match apply(&self.database, &steps).await {
+                Ok(Applied::Done) => {
+                    self.rest.0 = Duration::ZERO;
+                    self.live.applied(&steps);
+                    let progress: Vec<_> = steps.iter().map(|step| (step.tenant, step.last())).collect();
+                    self.bus.projected().ring(&progress);
+                }
+                Ok(Applied::Missed(missed)) => {
+                    tracing::debug!(tenants = missed.len(), "checkpoints are not where they were; reading them again");
+                    let tenants = steps.iter().map(|step| (step.tenant, step.last()));
+                    self.schedule(tenants.collect::<Vec<_>>());
+                }
+                Err(error) => {
+                    let tenants: Vec<TenantId> = steps.iter().map(|step| step.tenant).collect();
+                    self.live.forget(&tenants);
+                    self.give_up(&tenants, &error);
+                }
             }
         }
     }
@@ -259,11 +312,12 @@ impl Projector {
     async fn sweep_all(&mut self) {
         self.trouble = false;
         let shards: Vec<i16> = self.held.shards().iter().map(number).collect();
-        self.sweep(&shards).await;
+        self.sweep(&shards, false).await;
     }
 
-    /// Looks for tenants that are behind although nobody said so.
-    async fn sweep(&mut self, shards: &[i16]) {
+    /// Looks for tenants that are behind although nobody said so. While `hints_arrive`, one is given the time of a
+    /// sweep.
+    async fn sweep(&mut self, shards: &[i16], hints_arrive: bool) {
         let lagging: Result<Vec<(uuid::Uuid, i64)>, sqlx::Error> =
             sqlx::query_as("select tenant_id, head from lagging_tenants($1, $2, $3)")
                 .bind(READ_MODEL)
@@ -276,10 +330,10 @@ impl Projector {
             Err(error) => {
                 tracing::warn!(%error, "the sweep failed");
                 self.trouble = true;
+                self.take_a_rest();
                 return;
             }
         };
-        let hints_arrive = self.events.is_some();
         let mut behind = Vec::new();
         let mut suspects = HashMap::new();
         for (tenant, head) in lagging {
@@ -305,6 +359,7 @@ impl Projector {
             Ok(true) => {
                 // Other shards: subscribe anew, then look at everything.
                 self.events = None;
+                self.subscribing = None;
                 self.trouble = true;
             }
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the leases were not renewed"),
@@ -316,6 +371,14 @@ impl Projector {
 async fn next(events: &mut Option<Events>) -> Option<bus::Result<RecordedEvent>> {
     match events {
         Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of subscribing; pending while nothing is asked for.
+async fn subscribed(subscribing: &mut Option<Subscribing>) -> bus::Result<Events> {
+    match subscribing {
+        Some(subscribing) => subscribing.await,
         None => std::future::pending().await,
     }
 }

@@ -1,11 +1,12 @@
 //! The relay: publishes each tenant's events on NATS in `seq` order, and again when NATS has lost them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Bus, Rings};
 use domain::{RecordedEvent, Shard, TenantId};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use sqlx::Row as _;
 use store::{EVENT_COLUMNS, Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row};
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +35,15 @@ pub struct RelaySettings {
     pub sweep: Duration,
     /// Cursors are stored, and the stream is looked at, this often.
     pub audit: Duration,
+    /// How long a tenant rests whose next event can't be read.
+    pub pause: Duration,
 }
 
 impl RelaySettings {
     /// The defaults under this name.
     pub fn named(holder: impl Into<String>) -> Self {
-        Self { holder: holder.into(), sweep: Duration::from_secs(1), audit: Duration::from_millis(500) }
+        let (sweep, audit, pause) = (Duration::from_secs(1), Duration::from_millis(500), Duration::from_secs(5));
+        Self { holder: holder.into(), sweep, audit, pause }
     }
 }
 
@@ -57,6 +61,8 @@ pub struct Relay {
     unstored: HashMap<TenantId, u64>,
     /// Tenants with events to publish.
     work: BTreeSet<TenantId>,
+    /// Tenants whose next event can't be read, and until when they rest.
+    paused: HashMap<TenantId, Instant>,
     settings: RelaySettings,
 }
 
@@ -66,8 +72,8 @@ impl Relay {
         let leases = Leases::new(database.pool().clone(), Work::Relay, settings.holder.clone());
         let held = Held::acquire(leases).await?;
         let memory = relay_state::load(database.pool()).await?;
-        let (cursors, unstored, work) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, settings })
+        let (cursors, unstored, work, paused) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
+        Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, paused, settings })
     }
 
     /// Works until `shutdown`, then stores the cursors and gives the leases back.
@@ -80,14 +86,13 @@ impl Relay {
         self.audit().await;
         self.sweep_all().await;
         loop {
+            let ready = !self.work.is_empty() && self.audited.is_some();
             tokio::select! {
+                // In this order, because under load there is always a ring and always work.
+                biased;
                 () = shutdown.cancelled() => break,
-                ring = next(&mut rings) => self.hear(ring, &mut rings),
+                _ = renewal.tick() => self.renew().await,
                 Ok(()) = connection.changed() => self.audit().await,
-                () = sweep.tick() => {
-                    let slice = sweep.next_slice(&self.held.shards());
-                    self.sweep(&slice).await;
-                }
                 _ = audit.tick() => {
                     if rings.is_none() {
                         rings = self.bus.doorbell().subscribe().await.ok();
@@ -95,20 +100,17 @@ impl Relay {
                     self.store_cursors().await;
                     self.audit().await;
                 }
-                _ = renewal.tick() => self.renew().await,
+                () = sweep.tick() => {
+                    let slice = sweep.next_slice(&self.held.shards());
+                    self.sweep(&slice).await;
+                }
+                ring = next(&mut rings) => self.hear(ring, &mut rings),
+                () = std::future::ready(()), if ready => {}
             }
-            while !self.work.is_empty() && self.audited.is_some() && !shutdown.is_cancelled() {
-                if let Err(error) = self.publish().await {
-                    tracing::info!(error = &error as &dyn std::error::Error, "publishing stopped and is tried again");
-                    self.audited = None;
-                }
-                while let Some(Some(ring)) = rings.as_mut().and_then(|rings| rings.next().now_or_never()) {
-                    self.add_work(ring);
-                }
-                if renewal.tick().now_or_never().is_some() {
-                    self.renew().await;
-                }
+            while let Some(Some(ring)) = rings.as_mut().and_then(|rings| rings.next().now_or_never()) {
+                self.add_work(ring);
             }
+            self.publish().await;
         }
         self.store_cursors().await;
         if let Err(error) = self.held.release().await {
@@ -124,7 +126,12 @@ impl Relay {
     }
 
     fn add_work(&mut self, heads: impl IntoIterator<Item = (TenantId, u64)>) {
+        let now = Instant::now();
+        self.paused.retain(|_, until| *until > now);
         for (tenant, head) in heads {
+            if self.paused.contains_key(&tenant) {
+                continue;
+            }
             let published = self.cursors.get(&tenant).is_some_and(|cursor| *cursor >= head);
             if !published && self.held.epoch_of(tenant).is_some() {
                 self.work.insert(tenant);
@@ -132,8 +139,19 @@ impl Relay {
         }
     }
 
-    /// Publishes the next events of some of the tenants that have work.
-    async fn publish(&mut self) -> Result<(), Error> {
+    /// Publishes the next events of some of the tenants that have work, to a stream that is known to be ours.
+    async fn publish(&mut self) {
+        let now = *self.bus.connection().borrow();
+        if self.work.is_empty() || !now.connected || self.audited != Some(now.established) {
+            return;
+        }
+        if let Err(error) = self.publish_page().await {
+            tracing::info!(error = &error as &dyn std::error::Error, "publishing stopped and is tried again");
+            self.audited = None;
+        }
+    }
+
+    async fn publish_page(&mut self) -> Result<(), Error> {
         let mut tenants: Vec<TenantId> = self.work.iter().copied().take(TENANTS_IN_PAGE).collect();
         let unknown: Vec<TenantId> = tenants.iter().copied().filter(|t| !self.cursors.contains_key(t)).collect();
         if !unknown.is_empty() {
@@ -163,8 +181,8 @@ impl Relay {
     }
 
     /// The next events of these tenants, in `seq` order each; cut short, which is answered too, when they come to
-    /// more than [`MAX_PAGE_BYTES`].
-    async fn read(&self, tenants: &[TenantId]) -> Result<(Vec<RecordedEvent>, bool), Error> {
+    /// more than [`MAX_PAGE_BYTES`]. A tenant's event that can't be read holds up those after it and nobody else's.
+    async fn read(&mut self, tenants: &[TenantId]) -> Result<(Vec<RecordedEvent>, bool), Error> {
         let after = tenants.iter().map(|tenant| self.cursors.get(tenant).copied().unwrap_or(0).cast_signed());
         let sql = format!(
             "select {EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
@@ -176,10 +194,22 @@ impl Relay {
             .bind(after.collect::<Vec<_>>())
             .bind(EVENTS_OF_TENANT)
             .fetch(self.database.pool());
-        let mut events = Vec::new();
+        let mut events: Vec<RecordedEvent> = Vec::new();
         let mut bytes = 0;
         while let Some(row) = rows.try_next().await? {
-            let event = event_from_row(&row)?;
+            let tenant = TenantId(row.try_get("tenant_id")?);
+            if self.paused.contains_key(&tenant) {
+                continue;
+            }
+            let event = match event_from_row(&row) {
+                Err(store::Error::Decode(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%tenant, error, "an event of a tenant cannot be published; it is tried again later");
+                    self.paused.insert(tenant, Instant::now() + self.settings.pause);
+                    continue;
+                }
+                event => event?,
+            };
             bytes += event.data.get().len();
             events.push(event);
             if bytes > MAX_PAGE_BYTES {

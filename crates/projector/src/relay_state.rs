@@ -57,7 +57,8 @@ pub(crate) async fn cursors(pool: &PgPool, tenants: &[TenantId]) -> Result<HashM
 }
 
 /// Stores cursors and the highest acknowledged number. Losing the last ones in a crash costs publishing some events
-/// twice, so the commit does not wait for the disk.
+/// twice, so the commit does not wait for the disk. Nothing is stored when another relay has begun a new generation:
+/// the cursors then belong to a stream that is gone, and would undo its rewinding.
 pub(crate) async fn store_cursors(
     pool: &PgPool,
     cursors: &HashMap<TenantId, u64>,
@@ -68,8 +69,9 @@ pub(crate) async fn store_cursors(
     let mut connection = store_connection(pool).await?;
     sqlx::query(
         "with remembered as (
-           update relay_state set last_sequence = greatest(last_sequence, $3) where generation = $4)
-         insert into relay_cursors as c (tenant_id, seq) select * from unnest($1::uuid[], $2::bigint[])
+           update relay_state set last_sequence = greatest(last_sequence, $3) where generation = $4 returning 1)
+         insert into relay_cursors as c (tenant_id, seq)
+         select n.* from unnest($1::uuid[], $2::bigint[]) n, remembered
          on conflict (tenant_id) do update set seq = excluded.seq",
     )
     .bind(cursors.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>())

@@ -15,7 +15,7 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// Sweeps a slice per `interval`; the first tick is at once.
+    /// Sweeps a slice per `interval`; the first tick is after one.
     pub(crate) fn new(interval: Duration) -> Self {
         let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,6 +1,6 @@
 //! Rows of `events` as [`RecordedEvent`]s.
 
-use domain::{EventMeta, RecordedEvent, TenantId};
+use domain::{DecodeError, EventMeta, RecordedEvent, TenantId};
 use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -14,9 +14,12 @@ pub const EVENT_COLUMNS: &str = "e.tenant_id, e.seq, e.category, e.stream_id, e.
 /// Readers of many events stop a page at about this many bytes of data, so that memory stays bounded with large events.
 pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Reads one row of [`EVENT_COLUMNS`].
+/// Reads one row of [`EVENT_COLUMNS`]; [`Error::Decode`] when it is no event of ours, whatever is tried.
 pub fn event_from_row(row: &PgRow) -> Result<RecordedEvent, Error> {
-    let meta: EventMeta = serde_json::from_str(row.try_get("meta")?).map_err(Error::Encode)?;
+    let (name, schema): (String, i16) = (row.try_get("name")?, row.try_get("schema")?);
+    let malformed = |source| DecodeError::Malformed { name: name.clone(), schema: schema.cast_unsigned(), source };
+    let meta: EventMeta = serde_json::from_str(row.try_get("meta")?).map_err(malformed)?;
+    let data = RawValue::from_string(row.try_get("data")?).map_err(malformed)?;
     Ok(RecordedEvent {
         tenant: TenantId(row.try_get("tenant_id")?),
         seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
@@ -24,9 +27,9 @@ pub fn event_from_row(row: &PgRow) -> Result<RecordedEvent, Error> {
         stream: row.try_get("stream_id")?,
         version: row.try_get::<i64, _>("version")?.cast_unsigned(),
         event_id: row.try_get("event_id")?,
-        name: row.try_get("name")?,
-        schema: row.try_get::<i16, _>("schema")?.cast_unsigned(),
-        data: RawValue::from_string(row.try_get("data")?).map_err(Error::Encode)?,
+        name,
+        schema: schema.cast_unsigned(),
+        data,
         meta,
         occurred_at: row.try_get("occurred_at")?,
         recorded_at: row.try_get("recorded_at")?,

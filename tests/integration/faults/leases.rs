@@ -1,0 +1,145 @@
+//! One projector per shard; whoever wrongly believes to hold a lease writes nothing.
+
+use std::time::Duration;
+
+use convolog::node::Node;
+use domain::TenantId;
+use tests::{User, World, WorldSettings, eventually};
+use uuid::Uuid;
+
+use super::load::{Load, assert_all_are_read};
+use super::oracle::assert_rows_are_those_of_the_log;
+
+/// A node that only projects, and the name in which it takes leases.
+async fn another_projector(world: &World) -> (Node, String) {
+    let mut settings = world.node_settings(&WorldSettings { relay: false, ..WorldSettings::default() }, true);
+    settings.api = None;
+    let holder = settings.projector.as_ref().unwrap().holder.clone();
+    (Node::start(settings).await.unwrap(), holder)
+}
+
+/// How many shards each holder has, the largest number first.
+async fn holders(world: &World) -> Vec<(String, i64)> {
+    sqlx::query_as(
+        "select holder, count(*) from leases where work = 'read_model' and expires_at > clock_timestamp()
+         group by holder order by 2 desc",
+    )
+    .fetch_all(&world.database.admin)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_projector_waits_and_takes_over_when_the_first_one_stops() {
+    let mut world = World::with(WorldSettings { apis: 2, projector: false, ..WorldSettings::default() }).await;
+    let (first, _) = another_projector(&world).await;
+    let user = world.tenant().await;
+    let load = Load::start(&[user], 2).await;
+    load.goes_on(20).await;
+    let before = holders(&world).await;
+    let (second, _) = another_projector(&world).await;
+    load.goes_on(20).await;
+    assert_eq!(holders(&world).await, before, "the second leaves the first alone");
+    assert_eq!(before.len(), 1);
+    assert_eq!(before[0].1, 64);
+
+    first.stop().await.unwrap();
+    eventually("the second takes over", async || {
+        let now = holders(&world).await;
+        now.len() == 1 && now[0].1 == 64 && now[0].0 != before[0].0
+    })
+    .await;
+    load.goes_on(20).await;
+    let acks = load.stop().await;
+    assert_rows_are_those_of_the_log(&world).await;
+    assert_all_are_read(&world, &acks).await;
+    second.stop().await.unwrap();
+    world.stop_nodes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_projectors_that_both_believe_to_hold_the_leases_double_nothing() {
+    let world = World::with(WorldSettings { projector: false, ..WorldSettings::default() }).await;
+    let (first, first_name) = another_projector(&world).await;
+    let (second, second_name) = another_projector(&world).await;
+    let users = [world.tenant().await, world.tenant().await, world.tenant().await];
+    let load = Load::start(&users, 2).await;
+    load.goes_on(10).await;
+    // The leases go to and fro, faster than either looks, sometimes with a new epoch and sometimes with the old one.
+    for round in 0..40_u32 {
+        sqlx::query(
+            "update leases set holder = case when (shard + $1) % 2 = 0 then $2 else $3 end,
+               epoch = epoch + ($1 % 3 = 0)::int, expires_at = clock_timestamp() + interval '8 seconds'
+             where work = 'read_model'",
+        )
+        .bind(round.cast_signed())
+        .bind(&first_name)
+        .bind(&second_name)
+        .execute(&world.database.admin)
+        .await
+        .unwrap();
+        tokio::time::sleep(Duration::from_millis(75)).await;
+    }
+    let acks = load.stop().await;
+    assert_rows_are_those_of_the_log(&world).await;
+    assert_all_are_read(&world, &acks).await;
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+}
+
+/// Two tenants of different shards.
+async fn of_two_shards(world: &World) -> (User, User) {
+    let one = world.tenant().await;
+    loop {
+        let other = world.tenant().await;
+        if TenantId(other.tenant).shard() != TenantId(one.tenant).shard() {
+            return (one, other);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_an_old_epoch_writes_nothing() {
+    let world = World::start().await;
+    let (fenced, free) = of_two_shards(&world).await;
+    let (fenced_session, free_session) = (fenced.start_session().await, free.start_session().await);
+    world.drain().await;
+    let checkpoint = checkpoint_of(&world, fenced.tenant).await;
+    // Somebody else has taken this one shard; our projector does not know it before its next renewal.
+    sqlx::query(
+        "update leases set holder = 'somebody else', epoch = epoch + 1, expires_at = 'infinity'
+         where work = 'read_model' and shard = $1",
+    )
+    .bind(i16::from(TenantId(fenced.tenant).shard().number()))
+    .execute(&world.database.admin)
+    .await
+    .unwrap();
+    // The messages of both go through the same subscription in turn: when the later one is projected, the earlier one
+    // was seen.
+    for _ in 0..10 {
+        fenced.say(fenced_session, "not to be projected by us").await;
+        let seq = free.say(free_session, "to be projected").await.seq();
+        free.messages(free_session, seq).await;
+    }
+    assert_eq!(checkpoint_of(&world, fenced.tenant).await, checkpoint);
+    let rows: i64 = sqlx::query_scalar("select count(*) from messages where tenant_id = $1")
+        .bind(fenced.tenant)
+        .fetch_one(&world.database.admin)
+        .await
+        .unwrap();
+    assert_eq!(rows, 0);
+
+    sqlx::query("update leases set expires_at = '-infinity' where holder = 'somebody else'")
+        .execute(&world.database.admin)
+        .await
+        .unwrap();
+    assert_rows_are_those_of_the_log(&world).await;
+}
+
+async fn checkpoint_of(world: &World, tenant: Uuid) -> (i64, i64) {
+    sqlx::query_as("select seq, epoch from projection_checkpoints where tenant_id = $1")
+        .bind(tenant)
+        .fetch_one(&world.database.admin)
+        .await
+        .unwrap()
+}

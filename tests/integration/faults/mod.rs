@@ -1,0 +1,16 @@
+//! What relay, projector and NATS promise when things go wrong: nothing is lost, nothing doubled, reads say where they are.
+
+mod load;
+mod oracle;
+mod outside;
+
+mod chain_guard;
+mod checkpoints;
+mod group_version;
+mod leases;
+mod min_seq;
+mod nats_loss;
+mod poison;
+mod rebuild;
+mod relay;
+mod sweep;
