@@ -111,10 +111,17 @@ fn mean(before: f64, after: f64) -> f64 {
     f64::midpoint(before, after)
 }
 
-fn cores(figures: &Figures) -> String {
+/// CPU per command and how busy the cores were; the former hardly depends on what else the machine does.
+fn cpu(figures: &Figures) -> String {
+    let per_command = |cores: f64| 1e6 * cores / figures.per_second.max(1.0);
+    let Figures { api_cores, postgres_cores, nats_cores, load_cores, .. } = figures;
     format!(
-        "cores api {:.2} pg {:.2} nats {:.2} load {:.2}",
-        figures.api_cores, figures.postgres_cores, figures.nats_cores, figures.load_cores
+        "CPU µs/command api {:.0} pg {:.0} nats {:.0} load {:.0}, {:.2} cores in all",
+        per_command(*api_cores),
+        per_command(*postgres_cores),
+        per_command(*nats_cores),
+        per_command(*load_cores),
+        api_cores + postgres_cores + nats_cores + load_cores
     )
 }
 
@@ -177,7 +184,7 @@ impl Bench {
             figures.p99 / 1e3,
             before.p99 / 1e3,
             after.p99 / 1e3,
-            cores(figures)
+            cpu(figures)
         );
         self.report.add(aim, figures.per_second / raw, from, &json!({"http": figures, "raw": [before, after]}))
     }
@@ -269,7 +276,7 @@ impl Bench {
                     after.per_second,
                     hot.p50 / 1e3,
                     hot.p99 / 1e3,
-                    cores(&hot)
+                    cpu(&hot)
                 );
                 let value = hot.per_second / mean(before.per_second, after.per_second);
                 self.report.add(aim, value, from, &json!({"hot": hot, "many": [&before, &after]}))?;
@@ -292,7 +299,7 @@ impl Bench {
                 figures.p99 / 1e3,
                 before.p99 / 1e3,
                 after.p99 / 1e3,
-                cores(&figures)
+                cpu(&figures)
             );
             let value = figures.p50 / mean(before.p50, after.p50);
             self.report.add(aims::ONE_CLIENT, value, from, &json!({"http": figures, "raw": [before, after]}))?;
@@ -318,7 +325,7 @@ impl Bench {
                 before.p50 / 1e3,
                 after.p50 / 1e3,
                 rung.per_second,
-                cores(&rung)
+                cpu(&rung)
             );
             self.report.add(aims::VISIBLE_P50, rung.visible_p50 / 1e3, from, &all)?;
             let from = format!(
