@@ -4,8 +4,9 @@ create table tenant_heads (
   tenant_id uuid primary key,
   -- Number of the tenant's last event; the row is the only lock of an append.
   seq bigint not null default 0,
-  -- First 8 bytes of SHA-256(tenant) mod 64: the last six bits of the eighth byte.
-  shard smallint not null generated always as ((get_byte(sha256(uuid_send(tenant_id)), 7) & 63)::smallint) stored
+  -- First 8 bytes of SHA-256(tenant) mod 64: the last six bits of the eighth byte. Set by open_tenant; a generated
+  -- column would be prepared anew by every append.
+  shard smallint not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
 create table events (
@@ -75,7 +76,8 @@ select ddl.allow('snapshots', 'convolog_api', 'select', 'insert', 'update');
 create function open_tenant(p_tenant uuid) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp
 begin atomic
-  insert into public.tenant_heads (tenant_id) values (p_tenant);
+  insert into public.tenant_heads (tenant_id, shard)
+  values (p_tenant, (get_byte(sha256(uuid_send(p_tenant)), 7) & 63)::smallint);
 end;
 
 -- Appends the commands of one batch, of any tenants. Set-based: a loop per command is two to three times slower.
@@ -104,77 +106,80 @@ begin
   -- The only lock, always in tenant order. The next statement's snapshot is taken after it is held.
   perform 1 from public.tenant_heads h where h.tenant_id = any (c_tenant) order by h.tenant_id for update;
 
+  -- Every look-up is a sub-select, not a join: a join that was planned while its table was empty or small scans all of
+  -- it for every batch from then on. Rows are narrow, because every step copies them: what is merely stored stays in
+  -- its array and is picked out at the insert.
   return query
   with commands as materialized (
-    select c.n::int as n, c.tenant, c.grp, c.stream, c.actor, c.key, c.hash, c.receipt,
-           k.request_hash as first_hash, k.seq as first_seq, k.version as first_version, k.receipt::text as first_receipt,
-           h.seq as head
-    from unnest(c_tenant, c_group, c_stream, c_actor, c_key, c_hash, c_receipt)
-      with ordinality as c (tenant, grp, stream, actor, key, hash, receipt, n)
-    join public.tenant_heads h on h.tenant_id = c.tenant
-    left join public.idempotency_keys k on k.tenant_id = c.tenant and k.actor_id = c.actor and k.key = c.key
+    select c.n::int as n, c.tenant, c.grp, h.seq as head, k.tenant_id is not null as known,
+           k.request_hash = c.hash as same, k.seq as first_seq, k.version as first_version,
+           k.receipt::text as first_receipt
+    from unnest(c_tenant, c_group, c_actor, c_key, c_hash) with ordinality as c (tenant, grp, actor, key, hash, n)
+    cross join lateral (select h.seq from public.tenant_heads h where h.tenant_id = c.tenant limit 1) h
+    left join lateral (select * from public.idempotency_keys k
+                       where k.tenant_id = c.tenant and k.actor_id = c.actor and k.key = c.key limit 1) k on true
   ), streams as materialized (
     select s.grp, s.tenant, s.stream, s.expected, coalesce((
       select e.version from public.events e where e.tenant_id = s.tenant and e.stream_id = s.stream
       order by e.version desc limit 1), 0) as current
     from unnest(s_group, s_tenant, s_stream, s_expected) as s (grp, tenant, stream, expected)
-  ), taken as (
-    select l.command, min(l.claim) as claim
+  ), taken as materialized (
+    select l.command, c.grp, min(l.claim) as claim
     from unnest(l_command, l_claim) as l (command, claim)
     join commands c on c.n = l.command
-    join public.claims t on t.tenant_id = c.tenant and t.claim = l.claim
-    group by l.command
+    where (select true from public.claims t where t.tenant_id = c.tenant and t.claim = l.claim)
+    group by l.command, c.grp
+  ), spoilt as (
+    select c.grp from commands c where c.known
+    union all select t.grp from taken t
+    union all select s.grp from streams s where s.expected <> s.current
   ), verdicts as materialized (
-    select c.*, t.claim, case
-        when c.first_hash = c.hash then 'replayed'
-        when c.first_hash is not null then 'key_reused'
+    select c.n, c.tenant, c.head, c.first_seq, c.first_version, c.first_receipt, t.claim, case
+        when c.same then 'replayed'
+        when c.known then 'key_reused'
         when t.claim is not null then 'claimed'
-        when bool_or(c.first_hash is not null or t.claim is not null) over (partition by c.grp)
-          or exists (select from streams s where s.grp = c.grp and s.expected <> s.current) then 'conflict'
+        when c.grp in (select spoilt.grp from spoilt) then 'conflict'
         else 'stored'
       end as status
     from commands c left join taken t on t.command = c.n
-  ), numbered as materialized (
-    select e.*, v.tenant,
+  ), numbered as (
+    select e.n::int as n, e.command, e.stream, v.tenant, v.head,
            row_number() over (partition by v.tenant order by e.n) as nth_of_tenant,
            row_number() over (partition by v.tenant, e.stream order by e.n) as nth_of_stream
-    from unnest(e_command, e_category, e_stream, e_id, e_name, e_schema, e_data, e_meta, e_occurred)
-      with ordinality as e (command, category, stream, id, name, schema, data, meta, occurred, n)
+    from unnest(e_command, e_stream) with ordinality as e (command, stream, n)
     join verdicts v on v.n = e.command and v.status = 'stored'
   ), placed as materialized (
-    select e.*, h.seq + e.nth_of_tenant as seq, s.current + e.nth_of_stream as version
-    from numbered e
-    join public.tenant_heads h on h.tenant_id = e.tenant
-    join streams s on s.tenant = e.tenant and s.stream = e.stream
+    select e.n, e.command, e.stream, e.tenant, e.head + e.nth_of_tenant as seq, s.current + e.nth_of_stream as version
+    from numbered e join streams s on s.tenant = e.tenant and s.stream = e.stream
   ), clock as materialized (
     select clock_timestamp() as now
   ), moved as (
     update public.tenant_heads h set seq = p.seq
     from (select placed.tenant, max(placed.seq) as seq from placed group by placed.tenant) p
-    where h.tenant_id = p.tenant
+    where h.tenant_id = p.tenant and h.tenant_id = any (c_tenant)
   ), inserted as (
     insert into public.events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta,
                                occurred_at, recorded_at)
-    select p.tenant, p.seq, p.category, p.stream, p.version, p.id, p.name, p.schema, p.data::json, p.meta::json,
-           p.occurred, clock.now
+    select p.tenant, p.seq, e_category[p.n], p.stream, p.version, e_id[p.n], e_name[p.n], e_schema[p.n],
+           e_data[p.n]::json, e_meta[p.n]::json, e_occurred[p.n], clock.now
     from placed p cross join clock
   ), outcomes as materialized (
-    select v.n, v.status, v.tenant, v.actor, v.key, v.hash, v.receipt, v.claim, v.first_receipt,
-           coalesce(v.first_seq, max(p.seq), v.head) as seq,
-           coalesce(v.first_version, max(p.version) filter (where p.stream = v.stream), 0) as version
-    from verdicts v left join placed p on p.command = v.n
-    group by v.n, v.status, v.tenant, v.actor, v.key, v.hash, v.receipt, v.claim, v.first_receipt, v.first_seq,
-             v.first_version, v.head
+    select v.n, v.status, v.tenant, v.claim, v.first_receipt, coalesce(v.first_seq, l.seq, v.head) as seq,
+           coalesce(v.first_version, l.version, 0) as version
+    from verdicts v
+    left join (select p.command, max(p.seq) as seq,
+                      max(p.version) filter (where p.stream = c_stream[p.command]) as version
+               from placed p group by p.command) l on l.command = v.n
   ), remembered as (
     insert into public.idempotency_keys (tenant_id, actor_id, key, request_hash, seq, version, receipt)
-    select o.tenant, o.actor, o.key, o.hash, o.seq, o.version, o.receipt::json
-    from outcomes o where o.status = 'stored' and o.key is not null
+    select o.tenant, c_actor[o.n], c_key[o.n], c_hash[o.n], o.seq, o.version, c_receipt[o.n]::json
+    from outcomes o where o.status = 'stored' and c_key[o.n] is not null
   ), claimed as (
     insert into public.claims (tenant_id, claim)
     select o.tenant, l.claim from unnest(l_command, l_claim) as l (command, claim)
     join outcomes o on o.n = l.command and o.status = 'stored'
   )
-  select o.n, o.status, o.seq, o.version, o.first_receipt, o.claim from outcomes o order by o.n;
+  select o.n, o.status, o.seq, o.version, o.first_receipt, o.claim from outcomes o;
 end $$;
 
 -- The same for one command with one event: executor start makes the array form cost several times as much.

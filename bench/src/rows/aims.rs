@@ -1,0 +1,79 @@
+//! Bars and goals as the design sets them.
+
+use crate::report::Aim;
+
+pub(super) const COMMANDS_64: Aim = Aim {
+    name: "commands-64",
+    what: "commands/s over HTTP ÷ raw inserts/s of 32 clients, relay and projector paused, 64 connections",
+    unit: "",
+    bar: 1.0,
+    goal: 1.6,
+    more_is_better: true,
+};
+
+pub(super) const COMMANDS_256: Aim =
+    Aim { name: "commands-256", what: "the same, 256 connections", bar: 1.3, goal: 2.0, ..COMMANDS_64 };
+
+pub(super) const EVERYTHING: Aim = Aim {
+    name: "everything-64",
+    what: "the same with relay and projector running, 64 connections",
+    bar: 0.4,
+    goal: 0.8,
+    ..COMMANDS_64
+};
+
+pub(super) const HOT_TENANT: Aim = Aim {
+    name: "hot-tenant",
+    what: "commands/s into one tenant ÷ into 1,000, 64 connections",
+    bar: 1.0,
+    goal: 1.2,
+    ..COMMANDS_64
+};
+
+pub(super) const HOT_STREAM: Aim =
+    Aim { name: "hot-stream", what: "commands/s into one session ÷ into many", bar: 0.5, goal: 0.8, ..COMMANDS_64 };
+
+pub(super) const ONE_CLIENT: Aim = Aim {
+    name: "one-client",
+    what: "p50 of one client over HTTP ÷ p50 of a raw insert",
+    unit: "",
+    bar: 2.5,
+    goal: 1.5,
+    more_is_better: false,
+};
+
+pub(super) const VISIBLE_P50: Aim = Aim {
+    name: "visible-p50",
+    what: "command → visible in the read table at 200 commands/s, p50",
+    unit: " ms",
+    bar: 5.0,
+    goal: 3.0,
+    more_is_better: false,
+};
+
+pub(super) const VISIBLE_P99: Aim = Aim {
+    name: "visible-p99",
+    what: "the same, p99 ÷ p99 of a raw insert",
+    unit: "",
+    bar: 5.0,
+    goal: 3.0,
+    more_is_better: false,
+};
+
+pub(super) const MEMORY: Aim = Aim {
+    name: "memory",
+    what: "peak memory of API, relay and projector at full load",
+    unit: " MB",
+    bar: 150.0,
+    goal: 80.0,
+    more_is_better: false,
+};
+
+pub(super) const START: Aim = Aim {
+    name: "start",
+    what: "start to ready, services up",
+    unit: " ms",
+    bar: 500.0,
+    goal: 200.0,
+    more_is_better: false,
+};

@@ -1,0 +1,113 @@
+//! The services of a run: a durable PostgreSQL and NATS in a folder that is gone afterwards.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use convolog::node::Nats as NatsAccess;
+use convolog::secrets::Secrets;
+use convolog::services::places;
+use local::{Binaries, Nats, NatsOptions, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use store::{ApiDatabase, ConnectionSettings, ensure_database, migrate};
+
+const DATABASE: &str = "convolog";
+const RAW_DATABASE: &str = "raw";
+
+pub(crate) struct Services {
+    pub(crate) postgres: Postgres,
+    nats: Nats,
+    folder: ThrowAwayDir,
+    pub(crate) binaries: Binaries,
+    pub(crate) secrets: Secrets,
+    /// As the superuser, on the product's database: for looking, never for writing.
+    pub(crate) admin: PgPool,
+}
+
+impl Services {
+    pub(crate) async fn start(scratch: &Path) -> anyhow::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the cache of binaries is where the product has it")]
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
+        let data = std::env::temp_dir().join("convolog-bench");
+        let mut places = places(home.as_deref(), cache.as_deref(), &data)?;
+        scratch.clone_into(&mut places.scratch);
+        let tell = |progress| {
+            let _ = writeln!(std::io::stderr(), "{progress}");
+        };
+        let binaries = Binaries::provide(&places, &tell).await?;
+        let folder = ThrowAwayDir::new(&places)?;
+        let secrets = Secrets::random()?;
+        // Kept, though not for long: with fsync and the settings that `convolog dev` has.
+        let kept = |name| Storage::Kept(folder.path().join(name));
+        let nats = NatsOptions {
+            config_text: bus::SERVER_CONFIG.to_owned(),
+            env: secrets.nats().variables(),
+            storage: kept("nats"),
+            port: None,
+        };
+        let (postgres, nats) = tokio::try_join!(
+            Postgres::start(&binaries, PostgresOptions::new(kept("postgres"))),
+            Nats::start(&binaries, nats)
+        )?;
+        let maintenance = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1)?;
+        ensure_database(&maintenance, DATABASE).await?;
+        ensure_database(&maintenance, RAW_DATABASE).await?;
+        let admin_url = postgres.admin_url(DATABASE);
+        migrate(&ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?, &secrets.roles()).await?;
+        let admin = PgPoolOptions::new().max_connections(2).connect(&admin_url).await?;
+        Ok(Self { postgres, nats, folder, binaries, secrets, admin })
+    }
+
+    pub(crate) fn nats_pid(&self) -> u32 {
+        self.nats.pid()
+    }
+
+    pub(crate) fn nats_access(&self) -> NatsAccess {
+        NatsAccess { url: self.nats.url(), passwords: Some(self.secrets.nats().clone()) }
+    }
+
+    /// The URL of the product's database as one of its roles.
+    pub(crate) fn url_as(&self, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@127.0.0.1:{}/{DATABASE}", self.postgres.port())
+    }
+
+    /// The product's database as the API's role.
+    pub(crate) async fn api_database(&self) -> anyhow::Result<ApiDatabase> {
+        let url = self.url_as("convolog_api", &self.secrets.roles().api);
+        Ok(ApiDatabase::connect(ConnectionSettings::from_url("DATABASE_URL", &url, 16)?).await?)
+    }
+
+    /// The superuser's URL of the database for raw inserts.
+    pub(crate) fn raw_url(&self) -> String {
+        self.postgres.admin_url(RAW_DATABASE)
+    }
+
+    /// A program of the same PostgreSQL.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.binaries.postgres_bin.join(name)
+    }
+
+    /// The type of the file system that the data is on.
+    pub(crate) fn file_system(&self) -> anyhow::Result<String> {
+        let mounts = fs::read_to_string("/proc/mounts")?;
+        let path = self.folder.path();
+        let of = |line: &str| {
+            let mut fields = line.split(' ').skip(1);
+            let (mount, kind) = (fields.next()?.to_owned(), fields.next()?.to_owned());
+            path.starts_with(&mount).then_some((mount.len(), kind))
+        };
+        let (_, kind) = mounts.lines().filter_map(of).max_by_key(|(length, _)| *length).context("no mount")?;
+        anyhow::ensure!(kind != "tmpfs", "{} is in memory; name a folder on a disk with --scratch", path.display());
+        Ok(kind)
+    }
+
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.admin.close().await;
+        self.nats.stop().await?;
+        self.postgres.stop().await?;
+        self.folder.removed().await;
+        Ok(())
+    }
+}
