@@ -54,7 +54,7 @@ async fn cluster() -> &'static Cluster {
         let admin = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1).unwrap();
         store::ensure_database(&admin, TEMPLATE).await.unwrap();
         let template = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url(TEMPLATE), 1).unwrap();
-        migrate(&template, &secrets.roles()).await.unwrap();
+        migrate(&template, &secrets.roles().all()).await.unwrap();
         Cluster { postgres, secrets }
     };
     CLUSTER.get_or_init(start).await

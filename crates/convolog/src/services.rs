@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Progress, Storage};
-use store::{ConnectionSettings, migrate};
+use store::{ConnectionSettings, RolePasswords, migrate};
 
 use crate::node::{Databases, Nats as NatsAccess};
 use crate::secrets::Secrets;
@@ -61,7 +61,9 @@ impl Services {
             (None, None) => anyhow::bail!("PostgreSQL is missing"),
         };
         let admin = ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?;
-        migrate(&admin, &secrets.roles()).await.context("DATABASE_URL: the database cannot be used")?;
+        let roles = secrets.roles();
+        let passwords = ours(settings, &roles);
+        migrate(&admin, &passwords).await.context("DATABASE_URL: the database cannot be used")?;
         let nats_access = match (&settings.nats_url, &nats) {
             (Some(url), _) => NatsAccess { url: url.clone(), passwords: None },
             (None, Some(nats)) => {
@@ -95,6 +97,12 @@ impl Services {
         }
         Ok(())
     }
+}
+
+/// The roles whose passwords we set: not those whose URL was given, which carries a password of its own.
+fn ours<'a>(settings: &DevSettings, roles: &'a RolePasswords) -> Vec<(&'static str, &'a str)> {
+    let urls = [&settings.api_database_url, &settings.projector_database_url, &settings.relay_database_url];
+    roles.all().into_iter().zip(urls).filter(|(_, url)| url.is_none()).map(|(role, _)| role).collect()
 }
 
 fn databases(settings: &DevSettings, admin: &ConnectionSettings, secrets: &Secrets) -> anyhow::Result<Databases> {
@@ -159,4 +167,25 @@ pub fn places(home: Option<&Path>, xdg_cache_home: Option<&Path>, data_dir: &Pat
 /// Progress goes to standard error, a line each.
 fn tell(progress: Progress) {
     let _ = writeln!(std::io::stderr(), "{progress}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Cli;
+    use clap::Parser as _;
+
+    #[test]
+    fn a_role_whose_url_is_given_keeps_its_password() {
+        let roles = RolePasswords { api: "a".into(), projector: "p".into(), relay: "r".into() };
+        let ours_with = |arguments: &[&str]| {
+            let cli = Cli::parse_from(["convolog"].iter().chain(arguments));
+            ours(&cli.dev, &roles)
+        };
+        let all = [("convolog_api", "a"), ("convolog_projector", "p"), ("convolog_relay", "r")];
+        assert_eq!(ours_with(&[]), all);
+        assert_eq!(ours_with(&["--api-database-url", "postgres://x"]), all[1..]);
+        assert_eq!(ours_with(&["--projector-database-url", "postgres://x"]), [all[0], all[2]]);
+        assert_eq!(ours_with(&["--relay-database-url", "postgres://x"]), all[..2]);
+    }
 }

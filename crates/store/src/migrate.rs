@@ -17,6 +17,17 @@ pub struct RolePasswords {
     pub relay: String,
 }
 
+impl RolePasswords {
+    /// Each role with its password.
+    pub fn all(&self) -> [(&'static str, &str); 3] {
+        [
+            ("convolog_api", self.api.as_str()),
+            ("convolog_projector", self.projector.as_str()),
+            ("convolog_relay", self.relay.as_str()),
+        ]
+    }
+}
+
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
 const MIGRATIONS: [(i64, &str, &str); 5] = [
@@ -27,15 +38,12 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
     (5, "sessions", include_str!("../../../migrations/0005_sessions.sql")),
 ];
 
-/// Migrates the administrator's database and lets the runtime roles log in with these passwords. Safe to run again
-/// and by several at once; refuses a database that a newer version has migrated.
-pub async fn migrate(administrator: &ConnectionSettings, passwords: &RolePasswords) -> Result<(), Error> {
+/// Migrates the administrator's database and lets these runtime roles log in with these passwords; a role that is not
+/// among them keeps its log-in as it is. Safe to run again and by several at once; refuses a database that a newer
+/// version has migrated.
+pub async fn migrate(administrator: &ConnectionSettings, passwords: &[(&str, &str)]) -> Result<(), Error> {
     let mut connection = prepare_cluster_and_database(administrator).await?;
-    for (role, password) in [
-        ("convolog_api", &passwords.api),
-        ("convolog_projector", &passwords.projector),
-        ("convolog_relay", &passwords.relay),
-    ] {
+    for (role, password) in passwords {
         let sql: String = sqlx::query_scalar("select format('alter role %I login password %L', $1, $2)")
             .bind(role)
             .bind(password)
