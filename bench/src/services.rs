@@ -55,7 +55,7 @@ impl Services {
         ensure_database(&maintenance, DATABASE).await?;
         ensure_database(&maintenance, RAW_DATABASE).await?;
         let admin_url = postgres.admin_url(DATABASE);
-        migrate(&ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?, &secrets.roles()).await?;
+        migrate(&ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?, &secrets.roles().all()).await?;
         let admin = PgPoolOptions::new().max_connections(2).connect(&admin_url).await?;
         Ok(Self { postgres, nats, folder, binaries, secrets, admin })
     }
