@@ -5,6 +5,7 @@ mod matrix;
 mod mutations;
 mod refusal;
 mod rules;
+mod silence;
 
 use sqlx::{Connection as _, PgConnection};
 

