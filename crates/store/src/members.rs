@@ -74,7 +74,12 @@ async fn register(database: &ApiDatabase, on_commit: &OnCommit, new: NewTenant) 
         .bind(new.context.occurred_at)
         .execute(tx.connection())
         .await?;
-    tx.commit().await?;
+    // From here on nobody knows whether a lost connection took the tenant with it.
+    if let Err(error) = tx.commit().await {
+        let lost = matches!(error, Error::Unavailable(_));
+        tracing::warn!(%error, lost, "a registration was not committed");
+        return Err(RegisterError::Store(if lost { Error::OutcomeUnknown } else { error }));
+    }
     on_commit(&[(tenant, seq)]);
     Ok(seq)
 }
