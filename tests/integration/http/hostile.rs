@@ -192,13 +192,13 @@ async fn garbled_requests_are_never_a_fault_of_ours_and_only_accepted_ones_are_w
     let mut dice = Dice(0x0005_deec_e66d);
     let mut expected = head(&world, user.tenant).await;
     let mut refused = 0;
-    for _ in 0..600 {
+    for _ in 0..300 {
         match garbled(&user, session, &mut dice).await {
             201 => expected += 1,
             _ => refused += 1,
         }
     }
-    assert!(refused > 300, "{refused}");
+    assert!(refused > 150, "{refused}");
     assert_eq!(head(&world, user.tenant).await, expected);
     world.drain().await;
 }
