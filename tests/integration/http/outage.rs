@@ -24,7 +24,7 @@ struct Told {
 }
 
 fn assert_may_try_again(reply: &Reply) {
-    assert_problem(reply, 503, &reply.code().to_owned());
+    assert_problem(reply, 503, reply.code());
     assert!(["overloaded", "outcome_unknown"].contains(&reply.code()), "{}", reply.body);
 }
 
