@@ -4,3 +4,4 @@
 
 mod conversations;
 mod faults;
+mod nats_permissions;
