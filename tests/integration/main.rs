@@ -9,4 +9,5 @@ mod faults;
 mod http;
 mod isolation;
 mod log;
+mod nats_permissions;
 mod plans;

@@ -14,7 +14,7 @@ async fn a_projector_whose_connections_are_killed_all_the_time_loses_and_doubles
     let users = [world.tenant().await, world.tenant().await, world.tenant().await];
     let load = Load::start(&users, 2).await;
     let (mut killed, mut round) = (0, 0_u64);
-    while killed < 25 {
+    while killed < 12 {
         // Every second time only while it works.
         let busy = if round.is_multiple_of(2) { "true" } else { "state <> 'idle'" };
         let sql = format!(
