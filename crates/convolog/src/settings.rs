@@ -52,13 +52,13 @@ pub struct DevSettings {
     /// The administrator's PostgreSQL; a local one is started when not set.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// PostgreSQL as the role convolog_api; derived from DATABASE_URL when not set.
+    /// PostgreSQL as the role convolog_api, which then keeps its password; derived from DATABASE_URL when not set.
     #[arg(long, env = "CONVOLOG_API_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub api_database_url: Option<String>,
-    /// PostgreSQL as the role convolog_projector; derived from DATABASE_URL when not set.
+    /// PostgreSQL as the role convolog_projector, which then keeps its password; derived from DATABASE_URL when not set.
     #[arg(long, env = "CONVOLOG_PROJECTOR_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub projector_database_url: Option<String>,
-    /// PostgreSQL as the role convolog_relay; derived from DATABASE_URL when not set.
+    /// PostgreSQL as the role convolog_relay, which then keeps its password; derived from DATABASE_URL when not set.
     #[arg(long, env = "CONVOLOG_RELAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub relay_database_url: Option<String>,
     /// NATS; a local one is started when not set.
