@@ -12,7 +12,7 @@ use store::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row};
 
 use crate::{
     caller::Caller,
-    error::Error,
+    error::{Code, Error},
     paging::{Limit, Query},
     reads::Read,
     state::Api,
@@ -65,6 +65,10 @@ pub(crate) async fn list(
     caller.require(Role::Admin)?;
     let mut read = Read::committed(&api, &caller, query.min_seq).await?;
     let (tenant, head) = (read.tenant(), read.seq().cast_signed());
+    if query.after > head {
+        // A consumer that is ahead of the log follows another one, or one that was restored: it must hear of it.
+        return Err(Error::new(Code::SeqNotInLog, format!("The log ends at {head}.")).with_current_seq(read.seq()));
+    }
     let limit = i64::from(query.limit.get());
     let scanned = query.after.saturating_add(MAX_SCAN).min(head);
     let category = query.category.map_or("", |_| "and e.category = $5");
@@ -92,6 +96,6 @@ pub(crate) async fn list(
     }
     drop(rows);
     let full = cut || i64::try_from(data.len()) == Ok(limit);
-    let next_after = if full { last } else { scanned.max(query.after) };
+    let next_after = if full { last } else { scanned };
     read.answer(HeaderMap::new(), &EventPage { data, next_after, head }).await
 }

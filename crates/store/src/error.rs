@@ -82,10 +82,11 @@ fn is_database_error(error: &sqlx::Error) -> bool {
         || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound)
 }
 
-/// The server ended the session (57P0x) or the connection broke (08xxx): a commit under way may have happened.
+/// The server ended the session (57P0x; 25P03 and 25P04, its time-outs of transactions) or the connection broke (08xxx):
+/// a commit under way may have happened, and the connection is of no more use.
 pub(crate) fn is_connection_end(error: &sqlx::Error) -> bool {
     match sqlstate(error) {
-        Some(code) => code.starts_with("57P") || code.starts_with("08"),
+        Some(code) => code.starts_with("57P") || code.starts_with("08") || code == "25P03" || code == "25P04",
         None => !is_database_error(error),
     }
 }

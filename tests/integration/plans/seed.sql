@@ -1,7 +1,8 @@
 -- Two tenants with a past, with a few long sessions, and others that have just begun; ids differ from tenant
 -- to tenant.
-insert into tenant_heads (tenant_id, seq)
-select ('00000000-0000-0000-0000-' || lpad(to_hex(t), 12, '0'))::uuid, case when t <= 2 then 4000 when t <= 300 then 10 else 1 end
+insert into tenant_heads (tenant_id, seq, shard)
+select ('00000000-0000-0000-0000-' || lpad(to_hex(t), 12, '0'))::uuid, case when t <= 2 then 4000 when t <= 300 then 10 else 1 end,
+       t % 64
 from generate_series(1, 2000) t;
 insert into tenants (tenant_id, name, created_at, version) select tenant_id, 'Tenant', now(), 1 from tenant_heads;
 insert into relay_cursors (tenant_id, seq) select tenant_id, seq from tenant_heads;

@@ -47,6 +47,8 @@ pub(super) trait Job: Send + Sync {
     fn finish(self: Box<Self>, finish: Finish);
     /// How often other writers were faster; counts one more.
     fn lost_race(&mut self) -> u32;
+    /// A commit of it was lost: from now on nobody may say that nothing was done.
+    fn outcome_is_unknown(&mut self);
     /// Whether a stream may exist although this process has not seen it.
     fn must_load(&self) -> bool;
 }
@@ -57,6 +59,7 @@ pub(super) struct TypedJob<R, E, F> {
     receipt: Option<(R, String)>,
     rejection: Option<E>,
     lost_races: u32,
+    outcome_unknown: bool,
     answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
 }
 
@@ -66,7 +69,7 @@ impl<R, E, F> TypedJob<R, E, F> {
         decide: F,
         answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
     ) -> Self {
-        Self { context, decide, receipt: None, rejection: None, lost_races: 0, answer }
+        Self { context, decide, receipt: None, rejection: None, lost_races: 0, outcome_unknown: false, answer }
     }
 }
 
@@ -114,6 +117,7 @@ where
             (Finish::KeyReused, _, _) => Err(ExecuteError::KeyReused),
             (Finish::Claimed(claim), _, _) => Err(ExecuteError::Claimed(claim)),
             (Finish::Rejected, _, Some(rejection)) => Err(ExecuteError::Rejected(rejection)),
+            (Finish::Failed(_), _, _) if self.outcome_unknown => Err(ExecuteError::Store(Error::OutcomeUnknown)),
             (Finish::Failed(error), _, _) => Err(ExecuteError::Store(error)),
             // Neither is reached: a command is stored after it was decided, and rejected after it was rejected.
             (Finish::Stored { .. } | Finish::Rejected, _, _) => Err(ExecuteError::Store(Error::OutcomeUnknown)),
@@ -125,6 +129,10 @@ where
     fn lost_race(&mut self) -> u32 {
         self.lost_races += 1;
         self.lost_races
+    }
+
+    fn outcome_is_unknown(&mut self) {
+        self.outcome_unknown = true;
     }
 
     fn must_load(&self) -> bool {

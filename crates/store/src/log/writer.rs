@@ -228,7 +228,8 @@ impl Writer {
                 tracing::warn!(%error, commands = batch.entries.len(), "the connection was lost during a commit");
                 self.connection = None;
                 self.states_are_unsure(&batch);
-                for entry in batch.entries {
+                for mut entry in batch.entries {
+                    entry.job.outcome_is_unknown();
                     self.retry_or(entry.job, |job| job.context().key.is_some(), Error::OutcomeUnknown);
                 }
             }
@@ -248,8 +249,10 @@ impl Writer {
     }
 
     /// Something in the batch makes PostgreSQL refuse it as a whole: find out what, and store the rest.
+    ///
+    /// It was rolled back, so what is known of committed states still holds. Forgetting them would load them again,
+    /// and the commands would come back as the same batch.
     async fn commit_singly(&mut self, batch: Batch) {
-        self.states_are_unsure(&batch);
         let jobs: Vec<Box<dyn Job>> = batch.entries.into_iter().map(|entry| entry.job).collect();
         let waiting = std::mem::take(&mut self.next);
         for job in jobs {
