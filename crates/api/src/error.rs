@@ -201,7 +201,7 @@ impl Error {
 
     /// The one 401 for requests whose credentials are missing or not valid.
     pub fn unauthorized() -> Self {
-        Self::new(Code::Unauthorized, "Send a valid access token or API key as `Authorization: Bearer …`.")
+        Self::new(Code::Unauthorized, "Send a valid access token as `Authorization: Bearer …`.")
     }
 
     /// 422 with one violation, whose detail is also the error's.
