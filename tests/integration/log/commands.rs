@@ -204,7 +204,8 @@ async fn a_command_that_postgresql_refuses_spoils_nobody_elses() {
         commands.push(tokio::spawn(async move { (n, execute(&log, context, decide).await) }));
     }
     for command in commands {
-        match command.await.unwrap() {
+        let answered = tokio::time::timeout(std::time::Duration::from_secs(30), command).await;
+        match answered.expect("the writer tries the same batch for ever").unwrap() {
             (n, Ok(_)) => assert_ne!(n % 10, 0),
             (n, Err(ExecuteError::Store(store::Error::Database(_)))) => assert_eq!(n % 10, 0),
             (n, other) => panic!("{n}: {other:?}"),
