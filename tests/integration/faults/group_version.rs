@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convolog::node::Node;
+use convolog::node::{Node, NodeSettings};
 use tests::{User, World, WorldSettings, eventually};
 
 use super::oracle::{assert_rows_are_those_of_the_log, differences};
@@ -10,12 +10,18 @@ use super::oracle::{assert_rows_are_those_of_the_log, differences};
 /// A world whose relay and projector sweep often and do not rest long.
 pub(crate) async fn quick_world() -> World {
     let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
+    let node = quick_node(&world);
+    world.nodes.push(Node::start(node).await.unwrap());
+    world
+}
+
+/// The settings of such a node.
+pub(crate) fn quick_node(world: &World) -> NodeSettings {
     let mut settings = world.node_settings(&WorldSettings::default(), true);
     let (projector, relay) = (settings.projector.as_mut().unwrap(), settings.relay.as_mut().unwrap());
     (projector.sweep, relay.sweep) = (Duration::from_millis(20), Duration::from_millis(20));
     (projector.pause, relay.pause) = (Duration::from_millis(500), Duration::from_millis(500));
-    world.nodes.push(Node::start(settings).await.unwrap());
-    world
+    settings
 }
 
 async fn conversation(user: &User) -> uuid::Uuid {
