@@ -86,7 +86,7 @@ pub(crate) async fn run(plan: &Plan, clients: Vec<Client>, pace: &Pace) -> anyho
     let give_up = tokio::time::Instant::now() + PATIENCE;
     while sent.iter().any(|it| visible_at(&heard, it).is_none()) {
         let ring = tokio::time::timeout_at(give_up, rings.next()).await;
-        note(&mut heard, ring.map_err(|_| anyhow::anyhow!("a command did not become visible in 5 s"))?);
+        note(&mut heard, ring.map_err(|_elapsed| anyhow::anyhow!("a command did not become visible in 5 s"))?);
     }
     let mut answers: Vec<u32> = sent.iter().map(|it| micros(it.answered - it.at)).collect();
     let visible = |it: &Sent| if pace.read_back { Some(it.read) } else { visible_at(&heard, it) };
