@@ -174,7 +174,6 @@ async fn those_who_are_caught_up_together_with_a_poisoned_tenant_are_projected()
     let mut others = Vec::new();
     for event in [
         Foreign { name: "message_posted", schema: 1, data: "{}".into(), meta: None },
-        Foreign { name: "message_posted", schema: 1, data: "{}".into(), meta: Some("[]") },
         Foreign { name: "session_ended", schema: 2, data: "{}".into(), meta: None },
     ] {
         let poisoned = world.tenant().await;
