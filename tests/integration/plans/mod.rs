@@ -1,6 +1,7 @@
 //! Each index has a statement that uses it, and row-level security costs no statement its index.
 
 mod appends;
+mod projecting;
 mod queries;
 
 use std::collections::HashMap;

@@ -1,0 +1,35 @@
+//! The projector changes a row by its key, however many rows the tenant has.
+
+use domain::TenantId;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use store::{ProjectorDatabase, TenantsTx};
+
+use super::{TENANT, seeded};
+
+const UPDATE: &str = "
+    prepare change(uuid[], uuid[], bigint[], timestamptz[], timestamptz[], bigint[]) as
+    update sessions s set message_count = s.message_count + c.messages
+    from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[])
+      as c (tenant, id, messages, last_message, ended, version)
+    where s.tenant_id = c.tenant and s.id = c.id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_tenant_with_many_is_changed_by_its_key() {
+    let database = seeded().await;
+    let (id, many): (String, i64) =
+        sqlx::query_as("select min(id::text), count(*) from sessions where tenant_id = $1::uuid")
+            .bind(TENANT)
+            .fetch_one(&database.admin)
+            .await
+            .unwrap();
+    assert!(many >= 400);
+    let projector = ProjectorDatabase::connect(database.databases.projector.clone()).await.unwrap();
+    let mut tx = TenantsTx::begin(&projector, [TenantId(TENANT.parse().unwrap())]).await.unwrap();
+    tx.connection().execute(UPDATE).await.unwrap();
+    let explain =
+        format!("explain execute change('{{{TENANT}}}', '{{{id}}}', '{{1}}', '{{now}}', '{{null}}', '{{null}}')");
+    let plan = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(tx.connection()).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("Index Scan using sessions_pkey"), "{plan}");
+}
