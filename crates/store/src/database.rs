@@ -38,8 +38,8 @@ impl ConnectionSettings {
     }
 
     /// Opens a pool after checking that the role may not do more than it must.
-    async fn connect(&self, name: &str, plans: &[(&str, &str)]) -> Result<PgPool, Error> {
-        let options = self.options.clone().application_name(name).options(plans.iter().copied());
+    async fn connect(&self, name: &str) -> Result<PgPool, Error> {
+        let options = self.options.clone().application_name(name);
         let mut connection = sqlx::PgConnection::connect_with(&options).await?;
         check_role(&mut connection).await?;
         connection.close().await?;
@@ -58,18 +58,8 @@ impl ConnectionSettings {
     }
 }
 
-/// How the projector's statements are planned: once, and as look-ups of one row after the other. Planning them costs more
-/// than running them, and any other kind of join reads all rows of a tenant to change one.
-const LOOK_UPS: [(&str, &str); 5] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("enable_material", "off"),
-    ("enable_bitmapscan", "off"),
-];
-
 macro_rules! database {
-    ($(#[$doc:meta])* $name:ident, $application:literal, $plans:expr) => {
+    ($(#[$doc:meta])* $name:ident, $application:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -79,7 +69,7 @@ macro_rules! database {
         impl $name {
             /// Connects; refuses a role that fails [`check_role`].
             pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
-                Ok(Self { pool: settings.connect($application, $plans).await? })
+                Ok(Self { pool: settings.connect($application).await? })
             }
 
             /// Ends all connections.
@@ -99,20 +89,17 @@ macro_rules! database {
 database!(
     /// The database as the API's role: one tenant at a time.
     ApiDatabase,
-    "convolog-api",
-    &[]
+    "convolog-api"
 );
 database!(
     /// The database as the projector's role: the read tables of the tenants it names.
     ProjectorDatabase,
-    "convolog-projector",
-    &LOOK_UPS
+    "convolog-projector"
 );
 database!(
     /// The database as the relay's role: reads the log of all tenants, writes its cursors.
     RelayDatabase,
-    "convolog-relay",
-    &[("plan_cache_mode", "force_generic_plan")]
+    "convolog-relay"
 );
 
 impl RelayDatabase {

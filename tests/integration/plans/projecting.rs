@@ -1,4 +1,4 @@
-//! The projector changes a row by its key, however many rows the tenant has.
+//! The projector changes a row by its key, however many rows the tenant has; held for the plan of a few tenants.
 
 use domain::TenantId;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
