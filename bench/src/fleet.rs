@@ -78,17 +78,10 @@ async fn found(
     sessions: usize,
 ) -> anyhow::Result<(Grant, Vec<Uuid>)> {
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));
+    #[expect(clippy::disallowed_methods, reason = "a tenant of the benchmark's own making, and its clock")]
     let context = || {
-        let id = Uuid::now_v7();
-        #[expect(clippy::disallowed_methods, reason = "a tenant of the benchmark's own making, and its clock")]
-        CommandContext {
-            caller: TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 }),
-            key: None,
-            correlation_id: id,
-            causation_id: id,
-            traceparent: None,
-            occurred_at: Utc::now().trunc_subsecs(6),
-        }
+        let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
+        CommandContext::new(caller, Uuid::now_v7(), Utc::now().trunc_subsecs(6))
     };
     let email = Email::parse(&format!("{}@example.com", tenant.0.simple()))?;
     let new = NewTenant {

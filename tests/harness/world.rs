@@ -117,30 +117,21 @@ impl World {
 
     /// Waits until every tenant's rows are at the head of its log.
     pub async fn drain(&self) {
-        eventually("the projector reaches the head of every log", async || {
-            let behind: i64 = sqlx::query_scalar(
-                "select count(*) from tenant_heads h left join projection_checkpoints c using (tenant_id)
-                 where h.seq > coalesce(c.seq, 0)",
-            )
-            .fetch_one(&self.database.admin)
-            .await
-            .unwrap();
-            behind == 0
-        })
-        .await;
+        self.reaches_the_heads("projection_checkpoints").await;
     }
 
     /// Waits until every event is published and the relay's cursors say so.
     pub async fn drain_relay(&self) {
-        eventually("the relay reaches the head of every log", async || {
-            let behind: i64 = sqlx::query_scalar(
-                "select count(*) from tenant_heads h left join relay_cursors c using (tenant_id)
-                 where h.seq > coalesce(c.seq, 0)",
-            )
-            .fetch_one(&self.database.admin)
-            .await
-            .unwrap();
-            behind == 0
+        self.reaches_the_heads("relay_cursors").await;
+    }
+
+    async fn reaches_the_heads(&self, table: &str) {
+        let behind = format!(
+            "select count(*) from tenant_heads h left join {table} c using (tenant_id) where h.seq > coalesce(c.seq, 0)"
+        );
+        eventually(&format!("{table} reach the head of every log"), async || {
+            let query = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(behind.as_str()));
+            query.fetch_one(&self.database.admin).await.unwrap() == 0
         })
         .await;
     }

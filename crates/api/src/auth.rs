@@ -101,14 +101,7 @@ pub(crate) async fn register(
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));
     #[expect(clippy::disallowed_methods, reason = "the tenant is made by this request, nobody else knows its id")]
     let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
-    let context = CommandContext {
-        caller,
-        key: None,
-        correlation_id: request.0,
-        causation_id: request.0,
-        traceparent: None,
-        occurred_at: api.inner.now(),
-    };
+    let context = CommandContext::new(caller, request.0, api.inner.now());
     let owner = NewUser { user_id: user, email: body.email.clone(), name: user_name.clone() };
     let new = NewTenant { context, name: tenant_name.clone(), owner, password_hash };
     register_tenant(&api.inner.database, api.inner.on_commit.clone(), new).await.map_err(|error| match error {

@@ -27,14 +27,8 @@ pub(crate) fn context(
     key: IdempotencyKey,
     request_hash: [u8; 32],
 ) -> CommandContext {
-    CommandContext {
-        caller: caller.context,
-        key: key.0.map(|key| store::IdempotencyKey { key, request_hash }),
-        correlation_id: request.0,
-        causation_id: request.0,
-        traceparent: None,
-        occurred_at: api.inner.now(),
-    }
+    let key = key.0.map(|key| store::IdempotencyKey { key, request_hash });
+    CommandContext { key, ..CommandContext::new(caller.context, request.0, api.inner.now()) }
 }
 
 /// What a command answers.

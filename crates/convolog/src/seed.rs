@@ -48,17 +48,10 @@ pub async fn seed(
     let password_hash = passwords.hash(password).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
 
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));
+    #[expect(clippy::disallowed_methods, reason = "the operator seeds a tenant of its own making")]
     let context = || {
-        let id = Uuid::now_v7();
-        #[expect(clippy::disallowed_methods, reason = "the operator seeds a tenant of its own making")]
-        CommandContext {
-            caller: TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 }),
-            key: None,
-            correlation_id: id,
-            causation_id: id,
-            traceparent: None,
-            occurred_at: Utc::now().trunc_subsecs(6),
-        }
+        let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
+        CommandContext::new(caller, Uuid::now_v7(), Utc::now().trunc_subsecs(6))
     };
     let owner = NewUser { user_id: user, email, name: "Demo Owner".into() };
     let new = NewTenant { context: context(), name: tenant_name, owner, password_hash };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::{RecordedEvent, TenantId};
 use futures_util::TryStreamExt as _;
-use store::{EVENT_COLUMNS, MAX_PAGE_BYTES, ProjectorDatabase, TenantsTx, event_from_row};
+use store::{MAX_PAGE_BYTES, ProjectorDatabase, TenantsTx, event_from_row, select_events_after};
 
 use crate::Error;
 use crate::apply::{Applied, Step, apply};
@@ -135,12 +135,7 @@ pub(crate) async fn read_after(
     tx: &mut TenantsTx,
     after: &[(TenantId, u64)],
 ) -> Result<(Vec<RecordedEvent>, bool), Error> {
-    let sql = format!(
-        "select {EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
-         cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
-                             order by e.seq limit $3) e"
-    );
-    let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let mut rows = sqlx::query(sqlx::AssertSqlSafe(select_events_after()))
         .bind(after.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>())
         .bind(after.iter().map(|(_, seq)| seq.cast_signed()).collect::<Vec<_>>())
         .bind(PAGE)

@@ -7,7 +7,7 @@ use bus::{Bus, Rings};
 use domain::{RecordedEvent, Shard, TenantId};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sqlx::Row as _;
-use store::{EVENT_COLUMNS, Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row};
+use store::{Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row, select_events_after};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -184,12 +184,7 @@ impl Relay {
     /// more than [`MAX_PAGE_BYTES`]. A tenant's event that can't be read holds up those after it and nobody else's.
     async fn read(&mut self, tenants: &[TenantId]) -> Result<(Vec<RecordedEvent>, bool), Error> {
         let after = tenants.iter().map(|tenant| self.cursors.get(tenant).copied().unwrap_or(0).cast_signed());
-        let sql = format!(
-            "select {EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
-             cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
-                                 order by e.seq limit $3) e"
-        );
-        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let mut rows = sqlx::query(sqlx::AssertSqlSafe(select_events_after()))
             .bind(tenants.iter().map(|tenant| tenant.0).collect::<Vec<_>>())
             .bind(after.collect::<Vec<_>>())
             .bind(EVENTS_OF_TENANT)

@@ -76,12 +76,6 @@ macro_rules! database {
             pub async fn close(&self) {
                 self.pool.close().await;
             }
-
-            /// One round trip to the server.
-            pub async fn ping(&self) -> Result<(), Error> {
-                sqlx::query("select 1").execute(&self.pool).await?;
-                Ok(())
-            }
         }
     };
 }

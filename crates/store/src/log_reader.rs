@@ -14,6 +14,16 @@ pub const EVENT_COLUMNS: &str = "e.tenant_id, e.seq, e.category, e.stream_id, e.
 /// Readers of many events stop a page at about this many bytes of data, so that memory stays bounded with large events.
 pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// Selects the next events of several tenants, in `seq` order each: `$1` tenants, `$2` the numbers after which each goes on,
+/// `$3` most events of one tenant.
+pub fn select_events_after() -> String {
+    format!(
+        "select {EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
+         cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
+                             order by e.seq limit $3) e"
+    )
+}
+
 /// Reads one row of [`EVENT_COLUMNS`]; [`Error::Decode`] when it is no event of ours, whatever is tried.
 pub fn event_from_row(row: &PgRow) -> Result<RecordedEvent, Error> {
     let (name, schema): (String, i16) = (row.try_get("name")?, row.try_get("schema")?);

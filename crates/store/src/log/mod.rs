@@ -82,6 +82,14 @@ pub struct CommandContext {
     pub occurred_at: DateTime<Utc>,
 }
 
+impl CommandContext {
+    /// A command without a key, caused by the request of this id and no other.
+    pub fn new(caller: TenantContext, request: Uuid, occurred_at: DateTime<Utc>) -> Self {
+        let (correlation_id, causation_id) = (request, request);
+        Self { caller, key: None, correlation_id, causation_id, traceparent: None, occurred_at }
+    }
+}
+
 /// The answer to a command that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<R> {
