@@ -1,10 +1,13 @@
 //! The subcommands, one file each: settings with examples, and `run`.
 
 pub mod dev;
+pub mod import;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -12,6 +15,9 @@ pub enum Command {
     /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Settings),
+    /// Import conversations from a file of JSON lines into a tenant's log.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -74,6 +80,7 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
+            Self::Import(_) => "warn,async_nats=error",
         }
     }
 
@@ -81,6 +88,25 @@ impl Command {
     pub async fn run(self, folders: &UserFolders) -> Result<Exit, Failure> {
         match self {
             Self::Dev(settings) => dev::run(&settings, folders).await,
+            Self::Import(settings) => import::run(&settings).await,
         }
     }
+}
+
+/// Cancels at Ctrl-C or SIGTERM; a second one ends the process at once.
+fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    store::spawn("signals", async move {
+        for end in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if end {
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
 }

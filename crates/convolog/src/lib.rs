@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod commands;
+pub mod import;
 pub mod node;
 pub mod secrets;
 pub mod seed;
