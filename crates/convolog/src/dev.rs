@@ -49,6 +49,7 @@ async fn start_node(settings: &DevSettings, services: &Services, secrets: &Secre
             signing_seed: secrets.signing_seed()?,
             password_cost: Cost::default(),
             log: LogSettings::default(),
+            server: api::ServerSettings::default(),
         }),
         relay: Some(RelaySettings::named(&services.holder)),
         projector: Some(ProjectorSettings::named(&services.holder)),
