@@ -5,6 +5,7 @@
 //! and know neither the database nor any endpoint.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 
+pub mod admission;
 mod auth;
 pub mod body;
 mod caller;
@@ -25,6 +26,7 @@ mod read_gate;
 mod reads;
 mod router;
 pub mod secret;
+pub mod server;
 mod sessions;
 mod state;
 pub mod tokens;
@@ -33,5 +35,6 @@ pub mod violation;
 pub use caller::Caller;
 pub use command::{Done, REPLAYED};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
-pub use router::{router, serve};
+pub use router::router;
+pub use server::{ServerSettings, serve};
 pub use state::{Api, Clock};

@@ -73,6 +73,7 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
             signing_seed: secrets.signing_seed()?,
             password_cost: Cost::default(),
             log: LogSettings::default(),
+            server: api::ServerSettings::default(),
         }),
         relay: Some(RelaySettings::named(&services.holder)),
         projector: Some(ProjectorSettings::named(&services.holder)),
