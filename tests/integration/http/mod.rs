@@ -10,6 +10,7 @@ mod hostile;
 mod idempotency;
 mod lists;
 mod outage;
+mod overload;
 mod problems;
 mod reads;
 mod routes;
