@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use api::passwords::Cost;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
@@ -14,7 +16,10 @@ use crate::seed::{self, seed};
 use crate::services::{Services, places};
 use crate::settings::DevSettings;
 
-/// Runs until Ctrl-C or SIGTERM. `home` and `xdg_cache_home` are the variables, for the cache of local services.
+/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody. `home` and `xdg_cache_home` are the variables, for the cache of local services.
 pub async fn run(settings: &DevSettings, home: Option<&Path>, xdg_cache_home: Option<&Path>) -> anyhow::Result<()> {
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -35,8 +40,18 @@ pub async fn run(settings: &DevSettings, home: Option<&Path>, xdg_cache_home: Op
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    node.stop().await?;
-    services.stop().await
+    let stop = async {
+        let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
+        services.stop().await?;
+        stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")?
+    };
+    tokio::select! {
+        stopped = stop => return stopped,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("stopping at once: what is under way is answered with a broken connection");
+    Ok(())
 }
 
 async fn start_node(settings: &DevSettings, services: &Services, secrets: &Secrets) -> anyhow::Result<Node> {

@@ -14,6 +14,7 @@ mod overload;
 mod problems;
 mod reads;
 mod routes;
+mod shutdown;
 mod sizes;
 mod socket;
 mod tokens;
