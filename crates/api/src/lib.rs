@@ -12,6 +12,7 @@ mod command;
 pub mod conditions;
 pub mod cursor;
 pub mod error;
+mod event_page;
 mod events;
 mod health;
 pub mod idempotency;
@@ -27,6 +28,7 @@ mod router;
 pub mod secret;
 mod sessions;
 mod state;
+pub mod stream;
 pub mod tokens;
 pub mod violation;
 

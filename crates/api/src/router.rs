@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth, error::Error, events, health, messages, problem, sessions, state::Api};
+use crate::{auth, error::Error, events, health, messages, problem, sessions, state::Api, stream};
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
@@ -22,6 +22,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/sessions/{id}/end", post(sessions::end))
         .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
         .route("/v1/events", get(events::list))
+        .route("/v1/events/stream", get(stream::follow))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())
@@ -40,7 +41,12 @@ async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// Serves until `shutdown`, then finishes the requests that are under way.
+/// Serves until `shutdown`, then ends the streams and finishes the requests that are under way.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    let closing = api.inner.closing.clone();
+    let shutdown = async move {
+        shutdown.cancelled().await;
+        closing.cancel();
+    };
+    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown).await
 }

@@ -1,6 +1,6 @@
 //! What relay, projector and NATS promise when things go wrong: nothing is lost, nothing doubled, reads say where they are.
 
-mod load;
+pub(crate) mod load;
 mod oracle;
 mod outside;
 
