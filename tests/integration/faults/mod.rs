@@ -9,6 +9,7 @@ mod checkpoints;
 mod group_version;
 mod leases;
 mod min_seq;
+mod nats_lies;
 mod nats_loss;
 mod poison;
 mod rebuild;

@@ -32,6 +32,7 @@ async fn a_rare_category_is_told_and_so_is_how_far_the_log_was_looked_through() 
     let (mut events, mut ids) = (Vec::new(), Vec::new());
     while listener.last < 12_100 {
         let block = listener.block().await.unwrap();
+        assert!(!block.comment, "it does not say where it is: {}", listener.last);
         ids.extend(block.id);
         events.extend(block.data.and(block.id));
     }
@@ -43,6 +44,7 @@ async fn a_rare_category_is_told_and_so_is_how_far_the_log_was_looked_through() 
         let mut told = Vec::new();
         while again.last < 12_100 {
             let block = again.block().await.unwrap();
+            assert!(!block.comment, "it does not say where it is: {}", again.last);
             told.extend(block.data.and(block.id));
         }
         assert!(told.iter().eq(events.iter().filter(|event| **event > id)), "{told:?} after {id}");
