@@ -97,8 +97,10 @@ impl Listener {
 
     /// Everything until the stream ends.
     pub(crate) async fn rest(&mut self) -> Vec<Block> {
-        let mut blocks = Vec::new();
+        let (mut blocks, mut heartbeats) = (Vec::new(), 0);
         while let Some(block) = self.block().await {
+            heartbeats += u64::from(block.comment);
+            assert!(heartbeats < 2, "it does not end");
             blocks.push(block);
         }
         blocks
