@@ -75,8 +75,11 @@ impl Listener {
 
     /// The next event: its id and its data.
     pub(crate) async fn event(&mut self) -> Option<(u64, String)> {
+        let mut heartbeats = 0;
         loop {
             let block = self.block().await?;
+            heartbeats += u64::from(block.comment);
+            assert!(heartbeats < 2, "nothing but heartbeats after {}", self.last);
             if let Some(data) = block.data {
                 return Some((block.id.expect("every event has an id"), data));
             }
@@ -94,8 +97,10 @@ impl Listener {
 
     /// Everything until the stream ends.
     pub(crate) async fn rest(&mut self) -> Vec<Block> {
-        let mut blocks = Vec::new();
+        let (mut blocks, mut heartbeats) = (Vec::new(), 0);
         while let Some(block) = self.block().await {
+            heartbeats += u64::from(block.comment);
+            assert!(heartbeats < 2, "it does not end");
             blocks.push(block);
         }
         blocks

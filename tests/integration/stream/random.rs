@@ -9,7 +9,10 @@ impl Random {
     /// From a new seed, which it prints.
     pub(crate) fn new(what: &str) -> Self {
         let seed = Uuid::now_v7().as_u128() as u64 | 1;
-        eprintln!("{what}: seed {seed}");
+        #[expect(clippy::print_stderr, reason = "shown when the test fails, to have the same numbers again")]
+        {
+            eprintln!("{what}: seed {seed}");
+        }
         Self(seed)
     }
 

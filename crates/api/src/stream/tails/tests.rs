@@ -16,9 +16,9 @@ fn followed(head: u64) -> (Arc<Tails>, Place) {
 }
 
 fn seqs(next: Next) -> Vec<u64> {
-    match next {
+    match &next {
         Next::Events(events) => events.iter().map(|event| event.seq).collect(),
-        other => panic!("{other:?}"),
+        Next::InLog | Next::Nothing | Next::Astray => panic!("{next:?}"),
     }
 }
 
