@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use api::passwords::Cost;
+use chrono::{SubsecRound as _, Utc};
 use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
 use crate::secrets::Secrets;
-use crate::seed::{self, seed};
+use crate::seed::{self, Demo, seed};
 use crate::services::{Services, places};
 use crate::settings::ServiceSettings;
 
@@ -79,7 +80,14 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
     })
     .await?;
     if let Some(write_side) = node.write_side() {
-        seed(write_side, &secrets.demo_password, Cost::default()).await?;
+        let demo = Demo {
+            email: seed::EMAIL.into(),
+            password: secrets.demo_password.clone(),
+            tenant_name: seed::TENANT.into(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the demo's conversations were yesterday")]
+        let now = Utc::now().trunc_subsecs(6);
+        seed(write_side, &demo, Cost::default(), now).await?;
     }
     let mut out = std::io::stdout().lock();
     for line in &services.lines {
