@@ -84,7 +84,7 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Seed(_) => "warn,async_nats=error",
+            Self::Import(_) | Self::Seed(_) => "warn,async_nats=error,bus=error",
         }
     }
 

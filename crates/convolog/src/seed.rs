@@ -39,6 +39,12 @@ pub struct Demo {
     pub tenant_name: String,
 }
 
+impl Demo {
+    fn address(&self) -> anyhow::Result<Email> {
+        Email::parse(&self.email).with_context(|| format!("{} is not an address", self.email))
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seeded {
@@ -52,6 +58,13 @@ pub struct Seeded {
     pub seq: u64,
 }
 
+/// The demo's tenant, if it is there.
+pub async fn tenant(database: &ApiDatabase, demo: &Demo) -> anyhow::Result<Option<TenantId>> {
+    let accounts = accounts_by_email(database, &demo.address()?, None).await?;
+    let there = accounts.into_iter().find(|account| account.tenant_name == demo.tenant_name);
+    Ok(there.map(|account| account.tenant))
+}
+
 /// Makes of the demo what is not there yet.
 pub async fn seed(
     (database, log, on_commit): (&ApiDatabase, &Log, &OnCommit),
@@ -59,12 +72,9 @@ pub async fn seed(
     cost: Cost,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Seeded> {
-    let email = Email::parse(&demo.email).with_context(|| format!("{} is not an address", demo.email))?;
-    let accounts = accounts_by_email(database, &email, None).await?;
-    let there = accounts.into_iter().find(|account| account.tenant_name == demo.tenant_name);
-    let (tenant, founded) = match there {
-        Some(account) => (account.tenant, false),
-        None => (found(database, on_commit, demo, email, cost, now).await?, true),
+    let (tenant, founded) = match tenant(database, demo).await? {
+        Some(tenant) => (tenant, false),
+        None => (found(database, on_commit, demo, cost, now).await?, true),
     };
     let target = Target::new(log.clone(), tenant, Uuid::now_v7(), now);
     let recording: FuturesUnordered<_> =
@@ -83,10 +93,10 @@ async fn found(
     database: &ApiDatabase,
     on_commit: &OnCommit,
     demo: &Demo,
-    email: Email,
     cost: Cost,
     now: DateTime<Utc>,
 ) -> anyhow::Result<TenantId> {
+    let email = demo.address()?;
     let personal = Personal { email: &email, tenant_name: &demo.tenant_name };
     let chosen = Password::chosen(&Secret::new(demo.password.as_str()), personal);
     let password = chosen.context("the password of the demo is not good enough")?;

@@ -87,7 +87,10 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
         };
         #[expect(clippy::disallowed_methods, reason = "the demo's conversations were yesterday")]
         let now = Utc::now().trunc_subsecs(6);
-        seed(write_side, &demo, Cost::default(), now).await?;
+        // On later starts it is not even looked through: that is for `convolog seed`.
+        if seed::tenant(write_side.0, &demo).await?.is_none() {
+            seed(write_side, &demo, Cost::default(), now).await?;
+        }
     }
     let mut out = std::io::stdout().lock();
     for line in &services.lines {
