@@ -60,28 +60,29 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
     super::stop_on_signal(stop.clone())?;
     #[expect(clippy::disallowed_methods, reason = "what has no time of its own happens when it is imported")]
     let now = Utc::now().trunc_subsecs(6);
-    let (_, size) = open(&settings.file)?;
+    // Opened once, unless it is read twice: a pipe can't be opened again.
+    let source = open(&settings.file)?;
     if settings.tenant.is_none() && settings.email.is_none() && !settings.dry_run {
         return Err(Failure::usage(NO_TENANT));
     }
-    if settings.strict && size.is_none() {
+    if settings.strict && source.1.is_none() {
         return Err(Failure::usage("--strict reads the file twice: it must be a file, not a pipe or standard input"));
     }
-    if settings.dry_run || settings.strict {
-        let report = only_read(settings, now, &stop).await?;
-        if settings.dry_run || report.bad > 0 || report.interrupted {
-            print(&format!(
-                "{} conversations with {} messages, {} bad lines; nothing was imported",
-                report.new, report.messages, report.bad
-            ))?;
-            return Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done });
-        }
+    if !settings.dry_run && !settings.strict {
+        return record(settings, source, now, &stop).await;
     }
-    record(settings, now, &stop).await
+    let report = only_read(source, now, &stop).await?;
+    if settings.dry_run || report.bad > 0 || report.interrupted {
+        print(&format!(
+            "{} conversations with {} messages, {} bad lines; nothing was imported",
+            report.new, report.messages, report.bad
+        ))?;
+        return Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done });
+    }
+    record(settings, open(&settings.file)?, now, &stop).await
 }
 
-async fn only_read(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Report, Failure> {
-    let (source, size) = open(&settings.file)?;
+async fn only_read((source, size): Source, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Report, Failure> {
     let mut report = Report::new(Progress::new(size), now);
     let read = import(None, lines::read(source), stop, &mut report).await;
     report.close();
@@ -89,11 +90,15 @@ async fn only_read(settings: &Settings, now: DateTime<Utc>, stop: &CancellationT
     Ok(report)
 }
 
-async fn record(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Exit, Failure> {
+async fn record(
+    settings: &Settings,
+    (source, size): Source,
+    now: DateTime<Utc>,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
     let attached = Attached::find(&settings.services)?;
     let write_side = WriteSide::attach(&attached).await?;
     let (tenant, name) = choose(&write_side.database, settings).await?;
-    let (source, size) = open(&settings.file)?;
     let mut report = Report::new(Progress::new(size), now);
     let target = Target::new(write_side.log.clone(), tenant, Uuid::now_v7(), now);
     let imported = import(Some(&target), lines::read(source), stop, &mut report).await;
@@ -108,8 +113,10 @@ async fn record(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToke
     Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done })
 }
 
-/// The file, and its size when it can be read again.
-fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
+/// A file, and its size when it can be read again.
+type Source = (Box<dyn BufRead + Send>, Option<u64>);
+
+fn open(file: &Path) -> Result<Source, Failure> {
     if file == Path::new("-") {
         return Ok((Box::new(BufReader::new(std::io::stdin())), None));
     }
