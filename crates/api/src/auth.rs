@@ -17,7 +17,7 @@ use crate::{
     error::{Code, Error, TenantChoice},
     json::at_most,
     paging::Query,
-    passwords::{Password, Personal, Verdict},
+    passwords::{Password, Personal, RoomToHash, Verdict},
     problem::RequestId,
     reads::Read,
     secret::Secret,
@@ -90,6 +90,7 @@ fn name(text: &str, member: &str) -> Result<String, Error> {
 
 pub(crate) async fn register(
     State(api): State<Api>,
+    _: RoomToHash,
     request: RequestId,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Response, Error> {
@@ -124,6 +125,7 @@ fn sign_in(api: &Api, identity: Identity) -> Result<SignedIn, Error> {
 
 pub(crate) async fn login(
     State(api): State<Api>,
+    _: RoomToHash,
     JsonBody { value: body, .. }: JsonBody<Login>,
 ) -> Result<Response, Error> {
     let accounts = accounts_by_email(&api.inner.database, &body.email, body.tenant_id.map(TenantId)).await?;

@@ -32,7 +32,7 @@ pub use object::Object;
 pub use text::{MAX_DEPTH, checked};
 pub use word::Word;
 
-/// A command's body, read as `T`, and the hash that tells whether a later request is the same.
+/// A command's body, read as `T`, and what is kept of its bytes.
 ///
 /// `T` must carry `#[serde(deny_unknown_fields)]`, all the way down, and hold other structs as [`Object`] and enums as
 /// [`Word`]. An empty body is read as `{}` and needs no content type.
@@ -40,9 +40,18 @@ pub use word::Word;
 pub struct JsonBody<T> {
     /// The value.
     pub value: T,
-    /// SHA-256 over the method, a line feed, path and query, a line feed and the raw body. In a nested router the path
-    /// is the rest that the router sees.
-    pub request_hash: [u8; 32],
+    /// What is kept of the bytes.
+    pub received: Received,
+}
+
+/// What is kept of a request's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Tells whether a later request is the same: SHA-256 over the method, a line feed, path and query, a line feed
+    /// and the raw body. In a nested router the path is the rest that the router sees.
+    pub hash: [u8; 32],
+    /// How long the body was.
+    pub bytes: usize,
 }
 
 /// The body of a command that takes no fields.
@@ -61,7 +70,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let late = || Error::new(Code::RequestTimeout, "The body must arrive within 10 seconds.");
         let bytes = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(|_| Err(late()))?;
         let value = parse(if bytes.is_empty() { b"{}" } else { &bytes })?;
-        Ok(Self { value, request_hash: hash(&parts, &bytes) })
+        Ok(Self { value, received: Received { hash: hash(&parts, &bytes), bytes: bytes.len() } })
     }
 }
 

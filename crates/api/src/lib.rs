@@ -5,6 +5,7 @@
 //! and know neither the database nor any endpoint.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 
+pub mod admission;
 mod auth;
 pub mod body;
 mod caller;
@@ -12,6 +13,7 @@ mod command;
 pub mod conditions;
 pub mod cursor;
 pub mod error;
+mod event_page;
 mod events;
 mod health;
 pub mod idempotency;
@@ -25,13 +27,16 @@ mod read_gate;
 mod reads;
 mod router;
 pub mod secret;
+pub mod server;
 mod sessions;
 mod state;
+pub mod stream;
 pub mod tokens;
 pub mod violation;
 
 pub use caller::Caller;
 pub use command::{Done, REPLAYED};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
-pub use router::{router, serve};
+pub use router::router;
+pub use server::{ServerSettings, serve};
 pub use state::{Api, Clock};

@@ -1,15 +1,13 @@
-//! All routes on one screen, and the server around them.
+//! All routes on one screen, and the layers around them.
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use crate::{auth, error::Error, events, health, messages, problem, sessions, state::Api};
+use crate::{admission, auth, error::Error, events, health, messages, problem, sessions, state::Api, stream};
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
@@ -22,10 +20,12 @@ pub fn router(api: Api) -> Router {
         .route("/v1/sessions/{id}/end", post(sessions::end))
         .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
         .route("/v1/events", get(events::list))
+        .route("/v1/events/stream", get(stream::follow))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())
-        .with_state(api)
+        .with_state(api.clone())
+        .layer(from_fn_with_state(api, admission::admit))
         .layer(from_fn(guard))
         .layer(from_fn(problem::answer))
 }
@@ -38,9 +38,4 @@ async fn guard(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
-}
-
-/// Serves until `shutdown`, then finishes the requests that are under way.
-pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use anyhow::Context as _;
-use api::Api;
 use api::passwords::{Cost, Passwords, WAITING};
 use api::tokens::{Signer, Tokens};
+use api::{Api, ServerSettings};
 use bus::{Bus, User};
 use chrono::Utc;
 use projector::{Projector, ProjectorSettings, Relay, RelaySettings};
@@ -58,6 +58,8 @@ pub struct ApiSettings {
     pub password_cost: Cost,
     /// How the log works.
     pub log: LogSettings,
+    /// How much the server takes on.
+    pub server: ServerSettings,
 }
 
 /// What a node runs.
@@ -138,7 +140,7 @@ impl Node {
         #[expect(clippy::disallowed_methods, reason = "this is where the API gets its clock")]
         let app = Api::new(database.clone(), bus, (log.clone(), on_commit.clone()), tokens, passwords, Utc::now);
         let stop = CancellationToken::new();
-        let server = store::spawn("api", api::serve(listener, app.clone(), stop.clone()));
+        let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);
         self.app = Some(app);
         self.front = Some(Front { server, writers, stop, database, log, on_commit });
@@ -160,7 +162,8 @@ impl Node {
         self.front.as_ref().map(|front| (&front.database, &front.log, &front.on_commit))
     }
 
-    /// Finishes the requests under way, then what the writers have accepted, then relay and projector.
+    /// Finishes the requests under way, then what the writers have taken on (also for clients that are gone), then relay
+    /// and projector. Clients cannot hold it for longer than the server's grace, a stuck database can.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(Front { server, writers, stop, database, log, on_commit }) = self.front.take() {
             stop.cancel();

@@ -1,7 +1,8 @@
 //! `convolog dev` as a process: started, stopped, killed, started again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
 
-mod support;
+mod process;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use convolog::attach::{Attached, Role};
 use convolog::settings::ServiceSettings;
 use store::{ApiDatabase, ProjectorDatabase, RelayDatabase};
-use support::{Data, command};
+
+use process::{Data, command};
 
 /// Processes whose command line names the directory of these services.
 fn processes_of(data: &Path) -> Vec<String> {
@@ -64,7 +66,7 @@ fn kill_nine_leaves_nothing_behind_and_the_next_start_has_the_data() {
 fn a_second_process_on_the_same_data_gets_one_clear_message() {
     let mut data = Data::new();
     let dev = data.start();
-    let second = command(data.path()).output().unwrap();
+    let second = command(data.directory.path(), "127.0.0.1:0").output().unwrap();
     let message = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(3), "{message}");
     assert!(message.contains(&format!("already running with pid {}", dev.process.id())), "{message}");
@@ -76,7 +78,7 @@ fn bad_usage_is_exit_code_two_and_says_what_to_do() {
         [("CONVOLOG_LISTN", "127.0.0.1:0", "did you mean CONVOLOG_LISTEN?"), ("CONVOLOG_LOG", "a=b=c=", "CONVOLOG_LOG")]
     {
         let data = tempfile::tempdir().unwrap();
-        let output = command(data.path()).env(variable, value).output().unwrap();
+        let output = command(data.path(), "127.0.0.1:0").env(variable, value).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.contains(expected), "{message}");
@@ -86,7 +88,7 @@ fn bad_usage_is_exit_code_two_and_says_what_to_do() {
 #[test]
 fn a_server_that_is_away_is_exit_code_three_and_names_its_setting() {
     let data = tempfile::tempdir().unwrap();
-    let output = command(data.path())
+    let output = command(data.path(), "127.0.0.1:0")
         .env("DATABASE_URL", "postgres://nobody:secret@127.0.0.1:1/none")
         .env("NATS_URL", "nats://127.0.0.1:1")
         .output()
@@ -112,7 +114,7 @@ fn attached(data: &Path) -> Attached {
 async fn a_second_process_reaches_the_services_of_a_running_one_as_their_roles() {
     let mut data = Data::new();
     let mut dev = data.start();
-    let second = attached(data.path());
+    let second = attached(data.directory.path());
     let api = ApiDatabase::connect(second.database(Role::Api, 1).unwrap()).await.unwrap();
     api.self_check().await.unwrap();
     api.close().await;
@@ -125,7 +127,7 @@ async fn a_second_process_reaches_the_services_of_a_running_one_as_their_roles()
 
     dev.signal("-TERM");
     dev.process.wait().unwrap();
-    let late = attached(data.path());
+    let late = attached(data.directory.path());
     assert_eq!(late.database(Role::Api, 1).unwrap_err().code(), 3);
     assert!(late.nats().is_none());
 }

@@ -1,14 +1,15 @@
 //! `convolog import` and `convolog seed` as processes beside a running `convolog dev`: what they say, and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
 
-mod support;
+mod process;
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Data, Dev};
+use process::{Data, Dev};
 
 fn tool(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_convolog"));
@@ -49,7 +50,7 @@ fn an_import_tells_by_its_exit_code_and_its_words_what_came_of_it() {
     let mut data = Data::new();
     let dev = data.start();
     let folder = tempfile::tempdir().unwrap();
-    let into = ["--data-dir", data.path().to_str().unwrap(), "--email", "demo@example.com"];
+    let into = ["--data-dir", data.directory.path().to_str().unwrap(), "--email", "demo@example.com"];
     let import = |more: &[&str]| run(&[&["import"], more, &into].concat());
     let before = head(&dev);
 
@@ -86,7 +87,7 @@ fn an_import_tells_by_its_exit_code_and_its_words_what_came_of_it() {
 fn an_import_that_was_killed_goes_on_where_it_was() {
     let mut data = Data::new();
     let dev = data.start();
-    let directory = data.path().to_str().unwrap();
+    let directory = data.directory.path().to_str().unwrap();
     let arguments = ["import", "-", "--data-dir", directory, "--email", "demo@example.com"];
     let before = head(&dev);
     let mut killed = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
@@ -121,7 +122,7 @@ fn an_import_that_was_killed_goes_on_where_it_was() {
 fn a_tenant_that_is_not_there_or_not_clear_is_bad_usage_that_lists_the_choices() {
     let mut data = Data::new();
     let dev = data.start();
-    let directory = data.path().to_str().unwrap();
+    let directory = data.directory.path().to_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "a.jsonl", &lines(0..1));
     let import = |more: &[&str]| run(&[&["import", &file, "--data-dir", directory], more].concat());
@@ -156,7 +157,7 @@ fn a_tenant_that_is_not_there_or_not_clear_is_bad_usage_that_lists_the_choices()
 fn the_demo_is_made_once_and_others_beside_it_when_asked() {
     let mut data = Data::new();
     let dev = data.start();
-    let directory = data.path().to_str().unwrap();
+    let directory = data.directory.path().to_str().unwrap();
     let before = head(&dev);
     let (code, out, err) = run(&["seed", "--data-dir", directory]);
     assert_eq!(code, 0, "{err}");

@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use api::passwords::Cost;
 use chrono::{SubsecRound as _, Utc};
 use clap::Args;
@@ -24,6 +26,9 @@ pub const EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
                                            on servers that are already there";
 
+/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+
 /// Settings of `convolog dev`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
@@ -38,7 +43,7 @@ pub struct Settings {
     pub services: ServiceSettings,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -59,8 +64,18 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    node.stop().await?;
-    services.stop().await?;
+    let stop = async {
+        let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
+        services.stop().await?;
+        stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")??;
+        Ok(Exit::Done)
+    };
+    tokio::select! {
+        stopped = stop => return stopped,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("stopping at once: what is under way is answered with a broken connection");
     Ok(Exit::Done)
 }
 
@@ -74,6 +89,7 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
             signing_seed: secrets.signing_seed()?,
             password_cost: Cost::default(),
             log: LogSettings::default(),
+            server: api::ServerSettings::default(),
         }),
         relay: Some(RelaySettings::named(&services.holder)),
         projector: Some(ProjectorSettings::named(&services.holder)),

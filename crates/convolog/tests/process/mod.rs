@@ -1,5 +1,4 @@
-//! A running `convolog dev` and its data, for tests of the binary.
-#![allow(dead_code, reason = "not every test needs all of it")]
+//! `convolog dev` as a process of a test's own, with a data directory that is gone afterwards.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,21 +9,21 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 pub(crate) struct Dev {
     pub(crate) process: Child,
     /// What it printed up to the ready line.
-    lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Kept open: a process that can't print would end.
     out: BufReader<ChildStdout>,
 }
 
-pub(crate) fn command(data: &Path) -> Command {
+pub(crate) fn command(data: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_convolog"));
-    command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+    command.args(["dev", "--listen", listen, "--data-dir"]).arg(data);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 impl Dev {
-    pub(crate) fn start(data: &Path) -> Self {
-        let mut process = command(data).stderr(Stdio::null()).spawn().unwrap();
+    fn start(data: &Path, listen: &str) -> Self {
+        let mut process = command(data, listen).stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(process.stdout.take().unwrap());
         let mut dev = Self { process, lines: Vec::new(), out };
         while !dev.lines.last().is_some_and(|line| line.starts_with("convolog ready on ")) {
@@ -94,7 +93,7 @@ impl Drop for Dev {
 
 /// The data directory of a test, removed with what root's services keep elsewhere.
 pub(crate) struct Data {
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
     elsewhere: Option<PathBuf>,
 }
 
@@ -103,12 +102,12 @@ impl Data {
         Self { directory: tempfile::tempdir().unwrap(), elsewhere: None }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+    pub(crate) fn start(&mut self) -> Dev {
+        self.start_at("127.0.0.1:0")
     }
 
-    pub(crate) fn start(&mut self) -> Dev {
-        let dev = Dev::start(self.directory.path());
+    pub(crate) fn start_at(&mut self, listen: &str) -> Dev {
+        let dev = Dev::start(self.directory.path(), listen);
         let data = dev.postgres_data();
         if !data.starts_with(self.directory.path()) {
             // <elsewhere>/postgres/data
