@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use convolog::commands::UserFolders;
 use convolog::node::Nats as NatsAccess;
 use convolog::secrets::Secrets;
-use convolog::commands::UserFolders;
 use convolog::services::places;
 use local::{Binaries, Nats, NatsOptions, Postgres, PostgresOptions, Storage, ThrowAwayDir};
 use sqlx::postgres::{PgPool, PgPoolOptions};

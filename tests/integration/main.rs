@@ -7,6 +7,7 @@ mod architecture;
 mod conversations;
 mod faults;
 mod http;
+mod import;
 mod isolation;
 mod log;
 mod nats_permissions;

@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod import;
+pub mod seed;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,9 @@ pub enum Command {
     /// Import conversations from a file of JSON lines into a tenant's log.
     #[command(after_help = import::EXAMPLES)]
     Import(import::Settings),
+    /// Make the demo tenant, with two weeks of conversations, in a database that is already there.
+    #[command(after_help = seed::EXAMPLES)]
+    Seed(seed::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -80,7 +84,7 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) => "warn,async_nats=error",
+            Self::Import(_) | Self::Seed(_) => "warn,async_nats=error,bus=error",
         }
     }
 
@@ -89,6 +93,7 @@ impl Command {
         match self {
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
+            Self::Seed(settings) => seed::run(&settings).await,
         }
     }
 }

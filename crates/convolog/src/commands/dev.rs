@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::passwords::Cost;
+use chrono::{SubsecRound as _, Utc};
 use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
@@ -14,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
 use crate::secrets::Secrets;
-use crate::seed::{self, seed};
+use crate::seed::{self, Demo, seed};
 use crate::services::{Services, places};
 use crate::settings::ServiceSettings;
 
@@ -95,7 +96,17 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
     })
     .await?;
     if let Some(write_side) = node.write_side() {
-        seed(write_side, &secrets.demo_password, Cost::default()).await?;
+        let demo = Demo {
+            email: seed::EMAIL.into(),
+            password: secrets.demo_password.clone(),
+            tenant_name: seed::TENANT.into(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the demo's conversations were yesterday")]
+        let now = Utc::now().trunc_subsecs(6);
+        // On later starts it is not even looked through: that is for `convolog seed`.
+        if seed::tenant(write_side.0, &demo).await?.is_none() {
+            seed(write_side, &demo, Cost::default(), now).await?;
+        }
     }
     let mut out = std::io::stdout().lock();
     for line in &services.lines {

@@ -44,11 +44,20 @@ impl Dev {
 
     /// A POST; answers the head and the body.
     pub(crate) fn post(&self, path: &str, token: Option<&str>, body: &str) -> String {
+        self.request("POST", path, token, body)
+    }
+
+    /// A GET; answers the head and the body.
+    pub(crate) fn get(&self, path: &str, token: &str) -> String {
+        self.request("GET", path, Some(token), "")
+    }
+
+    fn request(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
         let authorization = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
         let mut stream = TcpStream::connect(self.address()).unwrap();
         write!(
             stream,
-            "POST {path} HTTP/1.1\r\nhost: convolog\r\nconnection: close\r\n{authorization}\
+            "{method} {path} HTTP/1.1\r\nhost: convolog\r\nconnection: close\r\n{authorization}\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
