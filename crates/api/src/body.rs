@@ -29,7 +29,7 @@ pub const MAX_BODY: usize = 1024 * 1024;
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub use object::Object;
-pub use text::MAX_DEPTH;
+pub use text::{MAX_DEPTH, checked};
 pub use word::Word;
 
 /// A command's body, read as `T`, and what is kept of its bytes.
@@ -121,14 +121,14 @@ fn hash(parts: &Parts, body: &[u8]) -> [u8; 32] {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let text = text::checked(bytes)?;
+    let text = checked(bytes)?;
     let mut json = serde_json::Deserializer::from_str(text);
     let read: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut json);
     read.map(|Object(value)| value).map_err(|failed| Error::invalid(violation(&failed)))
 }
 
 /// Where the value did not fit, and why, without the position in the text: the pointer says it better.
-fn violation(failed: &serde_path_to_error::Error<serde_json::Error>) -> Violation {
+pub fn violation(failed: &serde_path_to_error::Error<serde_json::Error>) -> Violation {
     let message = failed.inner().to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
     let (code, field) = classify(message);

@@ -38,7 +38,8 @@ pub struct Nats {
 }
 
 impl Nats {
-    async fn connect(&self, user: User) -> anyhow::Result<Bus> {
+    /// Connects in the background as one of the users.
+    pub(crate) async fn connect(&self, user: User) -> anyhow::Result<Bus> {
         let password = self.passwords.as_ref().map(|passwords| passwords.of(user));
         Bus::connect(&self.url, user, password).await.context("NATS_URL is not usable")
     }

@@ -1,39 +1,62 @@
 //! `convolog dev`: everything in one process, from an empty machine to the ready line and back.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use api::passwords::Cost;
+use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
 use crate::secrets::Secrets;
 use crate::seed::{self, seed};
 use crate::services::{Services, places};
-use crate::settings::DevSettings;
+use crate::settings::ServiceSettings;
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "Examples:
+  convolog                                 everything on this machine, at http://127.0.0.1:8080
+  convolog dev --listen 127.0.0.1:0        the same on a free port, named in the ready line
+  DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
+                                           on servers that are already there";
+
+/// Settings of `convolog dev`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Where the API listens; port 0 picks a free one.
+    #[arg(long, env = "CONVOLOG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// The URL by which clients reach the API, also the issuer of access tokens.
+    #[arg(long, env = "CONVOLOG_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Where PostgreSQL and NATS are.
+    #[command(flatten)]
+    pub services: ServiceSettings,
+}
 
 /// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody. `home` and `xdg_cache_home` are the variables, for the cache of local services.
-pub async fn run(settings: &DevSettings, home: Option<&Path>, xdg_cache_home: Option<&Path>) -> anyhow::Result<()> {
+/// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
+pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let start = async {
-        let places = places(home, xdg_cache_home, &settings.data_dir)?;
+        let places = places(folders, &settings.services.data_dir)?;
         let secrets = Secrets::load_or_make(&places.data)?;
-        let services = Services::start(settings, &places, &secrets).await?;
+        let services = Services::start(&settings.services, &places, &secrets).await?;
         let node = start_node(settings, &services, &secrets).await?;
         Ok::<_, anyhow::Error>((services, node))
     };
     let (services, node) = tokio::select! {
         started = start => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(Exit::Done),
+        _ = interrupt.recv() => return Ok(Exit::Done),
     };
     tokio::select! {
         _ = terminate.recv() => {}
@@ -46,15 +69,14 @@ pub async fn run(settings: &DevSettings, home: Option<&Path>, xdg_cache_home: Op
         stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")?
     };
     tokio::select! {
-        stopped = stop => return stopped,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        stopped = stop => stopped?,
+        _ = terminate.recv() => tracing::warn!("stopping at once: what is under way is not answered"),
+        _ = interrupt.recv() => tracing::warn!("stopping at once: what is under way is not answered"),
     }
-    tracing::warn!("stopping at once: what is under way is answered with a broken connection");
-    Ok(())
+    Ok(Exit::Done)
 }
 
-async fn start_node(settings: &DevSettings, services: &Services, secrets: &Secrets) -> anyhow::Result<Node> {
+async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets) -> anyhow::Result<Node> {
     let node = Node::start(NodeSettings {
         databases: services.databases.clone(),
         nats: services.nats_access.clone(),
