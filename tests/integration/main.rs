@@ -11,3 +11,4 @@ mod isolation;
 mod log;
 mod nats_permissions;
 mod plans;
+mod stream;

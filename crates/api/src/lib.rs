@@ -13,6 +13,7 @@ mod command;
 pub mod conditions;
 pub mod cursor;
 pub mod error;
+mod event_page;
 mod events;
 mod health;
 pub mod idempotency;
@@ -29,6 +30,7 @@ pub mod secret;
 pub mod server;
 mod sessions;
 mod state;
+pub mod stream;
 pub mod tokens;
 pub mod violation;
 

@@ -7,7 +7,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use crate::{admission, auth, error::Error, events, health, messages, problem, sessions, state::Api};
+use crate::{admission, auth, error::Error, events, health, messages, problem, sessions, state::Api, stream};
 
 /// What a browser may load for an answer that is no page.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -25,6 +25,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/sessions/{id}/end", post(sessions::end))
         .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
         .route("/v1/events", get(events::list))
+        .route("/v1/events/stream", get(stream::follow))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())

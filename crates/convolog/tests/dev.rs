@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use convolog::attach::{Attached, Role};
 use convolog::settings::ServiceSettings;
-use process::{Data, command};
 use store::{ApiDatabase, ProjectorDatabase, RelayDatabase};
+
+use process::{Data, command};
 
 /// Processes whose command line names the directory of these services.
 fn processes_of(data: &Path) -> Vec<String> {

@@ -178,4 +178,12 @@ impl ApiDatabase {
             .await?;
         Ok(rows.into_iter().map(|(tenant, seq)| (domain::TenantId(tenant), seq.cast_unsigned())).collect())
     }
+
+    /// Where the logs of these tenants end; a tenant without a log is missing.
+    pub async fn heads(&self, tenants: &[domain::TenantId]) -> Result<Vec<(domain::TenantId, u64)>, Error> {
+        let ids: Vec<_> = tenants.iter().map(|tenant| tenant.0).collect();
+        let rows: Vec<(uuid::Uuid, i64)> =
+            sqlx::query_as("select tenant_id, seq from heads_of($1)").bind(ids).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(tenant, seq)| (domain::TenantId(tenant), seq.cast_unsigned())).collect())
+    }
 }

@@ -25,6 +25,9 @@ pub const EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
                                            on servers that are already there";
 
+/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+
 /// Settings of `convolog dev`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
@@ -38,9 +41,6 @@ pub struct Settings {
     #[command(flatten)]
     pub services: ServiceSettings,
 }
-
-/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
@@ -66,13 +66,15 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
     let stop = async {
         let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
         services.stop().await?;
-        stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")?
+        stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")??;
+        Ok(Exit::Done)
     };
     tokio::select! {
-        stopped = stop => stopped?,
-        _ = terminate.recv() => tracing::warn!("stopping at once: what is under way is not answered"),
-        _ = interrupt.recv() => tracing::warn!("stopping at once: what is under way is not answered"),
+        stopped = stop => return stopped,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    tracing::warn!("stopping at once: what is under way is answered with a broken connection");
     Ok(Exit::Done)
 }
 
