@@ -1,13 +1,18 @@
 //! All routes on one screen, and the layers around them.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 
 use crate::{admission, auth, error::Error, events, health, messages, problem, sessions, state::Api, stream};
+
+/// What a browser may load for an answer that is no page.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
+/// How long a browser remembers to use TLS; only said when the public URL is https.
+const ONE_YEAR: &str = "max-age=31536000; includeSubDomains";
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
@@ -25,17 +30,22 @@ pub fn router(api: Api) -> Router {
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())
         .with_state(api.clone())
-        .layer(from_fn_with_state(api, admission::admit))
-        .layer(from_fn(guard))
+        .layer(from_fn_with_state(api.clone(), admission::admit))
+        .layer(from_fn_with_state(api, guard))
         .layer(from_fn(problem::answer))
 }
 
-/// Answers are a tenant's own: no cache keeps them, no browser guesses their type.
-async fn guard(request: Request, next: Next) -> Response {
+/// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for
+/// people sets a policy of its own), and who came by TLS once does not come without.
+async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NOTHING));
+    if api.inner.tokens.issuer().starts_with("https://") {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONE_YEAR));
+    }
     response
 }

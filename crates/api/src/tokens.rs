@@ -142,6 +142,11 @@ impl Tokens {
         Self { issuer: issuer.to_owned(), keys: keys.collect(), signer, cache: Cache::default() }
     }
 
+    /// The URL by which clients reach this service, as tokens name it.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// A token for [`LIFETIME`] from `now` on; `id` becomes its `jti`.
     pub fn issue(&self, grant: Grant, id: Uuid, now: DateTime<Utc>) -> Result<String, Error> {
         let mut header = Header::new(self.signer.public_key().algorithm());

@@ -19,6 +19,7 @@ mod sizes;
 mod socket;
 mod tokens;
 mod values;
+mod wire;
 
 use api::tokens::{Grant, Signer, Tokens};
 use domain::{TenantId, UserId, tenant::Role};
