@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use api::Operations;
 use api::passwords::Cost;
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
 use local::Nats;
@@ -27,11 +28,14 @@ pub struct WorldSettings {
     pub api_connections: u32,
     /// How the log works.
     pub log: LogSettings,
+    /// What concerns operators.
+    pub operations: Operations,
 }
 
 impl Default for WorldSettings {
     fn default() -> Self {
-        Self { apis: 1, relay: true, projector: true, api_connections: 8, log: LogSettings::default() }
+        let (log, operations) = (LogSettings::default(), Operations::default());
+        Self { apis: 1, relay: true, projector: true, api_connections: 8, log, operations }
     }
 }
 
@@ -89,6 +93,7 @@ impl World {
                 // As cheap as Argon2 can be: these tests are not about passwords.
                 password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
                 log: settings.log.clone(),
+                operations: settings.operations.clone(),
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),
             projector: (first && settings.projector).then(|| ProjectorSettings::named(&holder)),

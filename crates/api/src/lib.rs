@@ -7,6 +7,7 @@
 
 mod auth;
 pub mod body;
+mod cached;
 mod caller;
 mod command;
 pub mod conditions;
@@ -14,16 +15,21 @@ pub mod cursor;
 pub mod error;
 mod events;
 mod health;
+mod http_meters;
 pub mod idempotency;
 mod json;
 mod messages;
+mod operations;
+mod operator;
 pub mod paging;
 pub mod passwords;
 pub mod path;
 pub mod problem;
 mod read_gate;
 mod reads;
+pub mod report;
 mod router;
+mod scrape;
 pub mod secret;
 mod sessions;
 mod state;
@@ -32,6 +38,8 @@ pub mod violation;
 
 pub use caller::Caller;
 pub use command::{Done, REPLAYED};
+pub use operations::{DATABASE_FACTS_LIFETIME, Operations, SELF_CHECK_LIFETIME};
+pub use operator::{MIN_OPERATOR_TOKEN, OperatorToken, WeakToken};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
 pub use router::{router, serve};
 pub use state::{Api, Clock};

@@ -35,6 +35,10 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     }
 }
 
+/// Marks an answer whose status says that something is wrong, but which is what was asked for: it keeps its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IsNoProblem;
+
 /// RFC 9457, with our members.
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -69,7 +73,8 @@ pub async fn answer(mut request: Request, next: Next) -> Response {
 
 fn stamp(mut response: Response, RequestId(id): RequestId) -> Response {
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let is_problem = response.extensions().get::<IsNoProblem>().is_none();
+    if is_problem && (status.is_client_error() || status.is_server_error()) {
         response = with_problem(response, id);
     }
     tracing::debug!(status = status.as_u16(), "answered");
@@ -104,6 +109,8 @@ fn with_problem(mut response: Response, id: Uuid) -> Response {
     };
     let (mut parts, _) = response.into_parts();
     parts.status = error.code().status();
+    // For who counts answers by their codes.
+    parts.extensions.insert(error.code());
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     Response::from_parts(parts, body)

@@ -1,18 +1,21 @@
 //! All routes on one screen, and the server around them.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth, error::Error, events, health, messages, problem, sessions, state::Api};
+use crate::{auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api};
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
+    let http_meters = api.inner.http_meters.clone();
     Router::new()
         .route("/v1/auth/register", post(auth::register))
         .route("/v1/auth/login", post(auth::login))
@@ -22,12 +25,15 @@ pub fn router(api: Api) -> Router {
         .route("/v1/sessions/{id}/end", post(sessions::end))
         .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
         .route("/v1/events", get(events::list))
+        .route("/metrics", get(scrape::metrics))
+        .route("/health", get(health::detail))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())
         .with_state(api)
         .layer(from_fn(guard))
         .layer(from_fn(problem::answer))
+        .layer(from_fn_with_state(http_meters, http_meters::measure))
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type.
@@ -42,5 +48,6 @@ async fn guard(request: Request, next: Next) -> Response {
 
 /// Serves until `shutdown`, then finishes the requests that are under way.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    let service = router(api).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

@@ -6,7 +6,14 @@ use bus::Bus;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use store::{ApiDatabase, Log, OnCommit};
 
-use crate::{passwords::Passwords, read_gate::ReadGate, tokens::Tokens};
+use crate::{
+    http_meters::HttpMeters,
+    operations::{Answers, Operations},
+    passwords::Passwords,
+    read_gate::ReadGate,
+    scrape::ScrapeMeters,
+    tokens::Tokens,
+};
 
 /// Where the time comes from.
 pub type Clock = fn() -> DateTime<Utc>;
@@ -25,6 +32,11 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) gate: ReadGate,
     pub(crate) clock: Clock,
+    pub(crate) bus: Bus,
+    pub(crate) operations: Operations,
+    pub(crate) answers: Answers,
+    pub(crate) http_meters: Arc<HttpMeters>,
+    pub(crate) scrape_meters: ScrapeMeters,
 }
 
 impl Api {
@@ -36,9 +48,25 @@ impl Api {
         tokens: Tokens,
         passwords: Passwords,
         clock: Clock,
+        operations: Operations,
     ) -> Self {
-        let gate = ReadGate::start(database.clone(), bus);
-        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, clock }) }
+        let gate = ReadGate::start(database.clone(), bus.clone());
+        let (answers, http_meters) = (Answers::new(&operations), HttpMeters::register());
+        let inner = Inner {
+            database,
+            log,
+            on_commit,
+            tokens,
+            passwords,
+            gate,
+            clock,
+            bus,
+            operations,
+            answers,
+            http_meters,
+            scrape_meters: ScrapeMeters::register(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What the log calls after each commit: the doorbell that wakes the relay.

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use api::Operations;
 use api::passwords::Cost;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
@@ -49,6 +50,7 @@ async fn start_node(settings: &DevSettings, services: &Services, secrets: &Secre
             signing_seed: secrets.signing_seed()?,
             password_cost: Cost::default(),
             log: LogSettings::default(),
+            operations: Operations::default(),
         }),
         relay: Some(RelaySettings::named(&services.holder)),
         projector: Some(ProjectorSettings::named(&services.holder)),

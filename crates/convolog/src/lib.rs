@@ -7,3 +7,4 @@ pub mod secrets;
 pub mod seed;
 pub mod services;
 pub mod settings;
+pub mod telemetry;

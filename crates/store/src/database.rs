@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::Error;
+use crate::pool_meter::{PoolMeter, PoolUse};
 use crate::role_check::{check_one_tenant, check_role};
 
 /// How to reach the database as one role.
@@ -59,7 +60,7 @@ impl ConnectionSettings {
 }
 
 macro_rules! database {
-    ($(#[$doc:meta])* $name:ident, $application:literal) => {
+    ($(#[$doc:meta])* $name:ident, $role:literal, $application:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -70,6 +71,16 @@ macro_rules! database {
             /// Connects; refuses a role that fails [`check_role`].
             pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
                 Ok(Self { pool: settings.connect($application).await? })
+            }
+
+            /// The gauges of its pool.
+            pub fn pool_meter(&self) -> PoolMeter {
+                PoolMeter::new($role, self.pool.clone())
+            }
+
+            /// How full its pool is.
+            pub fn pool_use(&self) -> PoolUse {
+                PoolUse::of(&self.pool)
             }
 
             /// Ends all connections.
@@ -83,16 +94,19 @@ macro_rules! database {
 database!(
     /// The database as the API's role: one tenant at a time.
     ApiDatabase,
+    "api",
     "convolog-api"
 );
 database!(
     /// The database as the projector's role: the read tables of the tenants it names.
     ProjectorDatabase,
+    "projector",
     "convolog-projector"
 );
 database!(
     /// The database as the relay's role: reads the log of all tenants, writes its cursors.
     RelayDatabase,
+    "relay",
     "convolog-relay"
 );
 

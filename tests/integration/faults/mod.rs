@@ -4,7 +4,7 @@ mod load;
 mod oracle;
 mod outside;
 
-mod chain_guard;
+pub(crate) mod chain_guard;
 mod checkpoints;
 mod group_version;
 mod leases;

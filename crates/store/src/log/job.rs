@@ -1,9 +1,13 @@
 //! A command on its way through a writer: the closure that decides it and the client that waits for it.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::meters::{Ended, Meters};
 use super::unit::{Stop, StopKind, Unit};
 use super::{CommandContext, ExecuteError, Outcome};
 use crate::Error;
@@ -51,6 +55,8 @@ pub(super) trait Job: Send + Sync {
     fn outcome_is_unknown(&mut self);
     /// Whether a stream may exist although this process has not seen it.
     fn must_load(&self) -> bool;
+    /// When it was handed to the writer.
+    fn since(&self) -> Instant;
 }
 
 pub(super) struct TypedJob<R, E, F> {
@@ -60,6 +66,8 @@ pub(super) struct TypedJob<R, E, F> {
     rejection: Option<E>,
     lost_races: u32,
     outcome_unknown: bool,
+    since: Instant,
+    meters: Arc<Meters>,
     answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
 }
 
@@ -67,9 +75,11 @@ impl<R, E, F> TypedJob<R, E, F> {
     pub(super) fn new(
         context: CommandContext,
         decide: F,
+        meters: Arc<Meters>,
         answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
     ) -> Self {
-        Self { context, decide, receipt: None, rejection: None, lost_races: 0, outcome_unknown: false, answer }
+        let (lost_races, outcome_unknown, since) = (0, false, Instant::now());
+        Self { context, decide, receipt: None, rejection: None, lost_races, outcome_unknown, since, meters, answer }
     }
 }
 
@@ -122,6 +132,7 @@ where
             // Neither is reached: a command is stored after it was decided, and rejected after it was rejected.
             (Finish::Stored { .. } | Finish::Rejected, _, _) => Err(ExecuteError::Store(Error::OutcomeUnknown)),
         };
+        self.meters.ended(ended(&answer));
         // Nobody may be waiting any more; what was stored stays stored.
         let _ = self.answer.send(answer);
     }
@@ -137,5 +148,22 @@ where
 
     fn must_load(&self) -> bool {
         self.lost_races > 0
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+}
+
+fn ended<R, E>(answer: &Result<Outcome<R>, ExecuteError<E>>) -> Ended {
+    match answer {
+        Ok(Outcome { replayed: false, .. }) => Ended::Stored,
+        Ok(Outcome { replayed: true, .. }) => Ended::Replayed,
+        Err(ExecuteError::Rejected(_)) => Ended::Rejected,
+        Err(ExecuteError::Claimed(_)) => Ended::Claimed,
+        Err(ExecuteError::KeyReused) => Ended::KeyReused,
+        Err(ExecuteError::Store(Error::Overloaded)) => Ended::Overloaded,
+        Err(ExecuteError::Store(Error::OutcomeUnknown)) => Ended::OutcomeUnknown,
+        Err(ExecuteError::Store(_)) => Ended::Failed,
     }
 }

@@ -9,6 +9,7 @@ mod batch;
 mod cache;
 mod job;
 mod load;
+mod meters;
 mod refusal;
 mod second_door;
 mod snapshot;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error, TenantContext};
 use job::TypedJob;
+use meters::{Ended, Meters};
 pub use unit::{Stop, Unit};
 use writer::Writer;
 
@@ -120,6 +122,7 @@ pub enum ExecuteError<E> {
 #[derive(Clone)]
 pub struct Log {
     writers: Arc<[mpsc::Sender<Box<dyn job::Job>>]>,
+    meters: Arc<Meters>,
 }
 
 impl Log {
@@ -130,11 +133,12 @@ impl Log {
         settings: &LogSettings,
         on_commit: OnCommit,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), Error> {
+        let meters = Meters::register();
         let mut senders = Vec::new();
         let mut tasks = Vec::new();
         for _ in 0..settings.writers.max(1) {
             let (sender, receiver) = mpsc::channel(settings.queue);
-            let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), receiver);
+            let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), meters.clone(), receiver);
             senders.push(sender);
             tasks.push(spawn("writer", writer.run()));
         }
@@ -145,7 +149,12 @@ impl Log {
                 }
             }
         });
-        Ok((Self { writers: senders.into() }, all))
+        Ok((Self { writers: senders.into(), meters }, all))
+    }
+
+    /// Commands that wait for their writer to look at them.
+    pub fn queued(&self) -> usize {
+        self.writers.iter().map(|writer| writer.max_capacity() - writer.capacity()).sum()
     }
 
     /// Whether all writers are alive.
@@ -166,10 +175,13 @@ impl Log {
     {
         let writer = &self.writers[usize::from(context.caller.tenant().0.as_bytes()[15]) % self.writers.len()];
         let (answer, answered) = oneshot::channel();
-        let job = TypedJob::new(context, decide, answer);
+        let job = TypedJob::new(context, decide, self.meters.clone(), answer);
         writer.try_send(Box::new(job)).map_err(|refused| {
             ExecuteError::Store(match refused {
-                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+                mpsc::error::TrySendError::Full(_) => {
+                    self.meters.ended(Ended::Overloaded);
+                    Error::Overloaded
+                }
                 mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
             })
         })?;
