@@ -152,6 +152,7 @@ fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSetti
                     password_cost: Cost::default(),
                     log: LogSettings::default(),
                     operations: Operations::default(),
+                    server: api::ServerSettings::default(),
                 })
             })
             .transpose()?,

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use api::Operations;
 use api::passwords::Cost;
+use api::{Operations, ServerSettings};
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
 use local::Nats;
 use projector::{ProjectorSettings, RelaySettings};
@@ -30,12 +30,21 @@ pub struct WorldSettings {
     pub log: LogSettings,
     /// What concerns operators.
     pub operations: Operations,
+    /// How much the API's server takes on.
+    pub server: ServerSettings,
 }
 
 impl Default for WorldSettings {
     fn default() -> Self {
-        let (log, operations) = (LogSettings::default(), Operations::default());
-        Self { apis: 1, relay: true, projector: true, api_connections: 8, log, operations }
+        Self {
+            apis: 1,
+            relay: true,
+            projector: true,
+            api_connections: 8,
+            log: LogSettings::default(),
+            operations: Operations::default(),
+            server: ServerSettings::default(),
+        }
     }
 }
 
@@ -94,6 +103,7 @@ impl World {
                 password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
                 log: settings.log.clone(),
                 operations: settings.operations.clone(),
+                server: settings.server.clone(),
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),
             projector: (first && settings.projector).then(|| ProjectorSettings::named(&holder)),

@@ -42,7 +42,7 @@ pub(crate) async fn detail(State(api): State<Api>, _: Operator) -> Response {
         nats: if inner.bus.is_connected() { Ok(()) } else { Err("trying again for ever".to_owned()) },
         process: Some(ProcessFacts {
             writers_running: inner.log.is_running(),
-            queued_commands: inner.log.queued(),
+            waiting_commands: inner.log.waiting().0,
             pool: inner.database.pool_use(),
         }),
     });

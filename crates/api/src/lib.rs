@@ -5,6 +5,7 @@
 //! and know neither the database nor any endpoint.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 
+pub mod admission;
 mod auth;
 pub mod body;
 mod cached;
@@ -31,6 +32,7 @@ pub mod report;
 mod router;
 mod scrape;
 pub mod secret;
+pub mod server;
 mod sessions;
 mod state;
 pub mod tokens;
@@ -41,5 +43,6 @@ pub use command::{Done, REPLAYED};
 pub use operations::{DATABASE_FACTS_LIFETIME, Operations, SELF_CHECK_LIFETIME};
 pub use operator::{MIN_OPERATOR_TOKEN, OperatorToken, WeakToken};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
-pub use router::{router, serve};
+pub use router::router;
+pub use server::{ServerSettings, serve};
 pub use state::{Api, Clock};

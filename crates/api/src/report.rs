@@ -108,8 +108,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub struct ProcessFacts {
     /// Whether all writers take commands.
     pub writers_running: bool,
-    /// Commands that wait for a writer.
-    pub queued_commands: usize,
+    /// Commands that the writers have taken on and not answered yet.
+    pub waiting_commands: usize,
     /// Connections of the API's pool.
     #[serde(serialize_with = "pool")]
     pub pool: PoolUse,
@@ -325,7 +325,7 @@ mod tests {
             snapshot: Ok(Some(Snapshot { age: Duration::from_secs(1), transactions: 5 })),
         };
         let pool = PoolUse { idle: 1, in_use: 0, max: 8 };
-        let process = Some(ProcessFacts { writers_running: true, queued_commands: 0, pool });
+        let process = Some(ProcessFacts { writers_running: true, waiting_commands: 0, pool });
         Facts { database: Arc::new(database), isolation: Ok(()), nats: Ok(()), process }
     }
 

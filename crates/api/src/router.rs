@@ -1,6 +1,4 @@
-//! All routes on one screen, and the server around them.
-
-use std::net::SocketAddr;
+//! All routes on one screen, and the layers around them.
 
 use axum::Router;
 use axum::extract::Request;
@@ -8,10 +6,10 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use crate::{auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api};
+use crate::{
+    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api,
+};
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
@@ -30,7 +28,8 @@ pub fn router(api: Api) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())
-        .with_state(api)
+        .with_state(api.clone())
+        .layer(from_fn_with_state(api, admission::admit))
         .layer(from_fn(guard))
         .layer(from_fn(problem::answer))
         .layer(from_fn_with_state(http_meters, http_meters::measure))
@@ -44,10 +43,4 @@ async fn guard(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
-}
-
-/// Serves until `shutdown`, then finishes the requests that are under way.
-pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> std::io::Result<()> {
-    let service = router(api).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

@@ -13,7 +13,8 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Gauges that are set when somebody looks.
 pub(crate) struct ScrapeMeters {
-    queued_commands: Gauge,
+    waiting_commands: Gauge,
+    waiting_bytes: Gauge,
     reads_waiting: Gauge,
     hashing: Gauge,
     hashes_waiting: Gauge,
@@ -58,7 +59,11 @@ fn known(number: Option<u64>) -> f64 {
 
 impl ScrapeMeters {
     pub(crate) fn register() -> Self {
-        describe_gauge!("convolog_append_queued_commands", "Commands that wait for a writer to look at them");
+        describe_gauge!(
+            "convolog_append_waiting_commands",
+            "Commands that the writers have taken on and not answered yet"
+        );
+        describe_gauge!("convolog_append_waiting_bytes", "About the bytes of those commands");
         describe_gauge!("convolog_reads_waiting", "Reads that wait for the read tables to reach their min_seq");
         describe_gauge!("convolog_password_hashes", "Passwords that are being hashed, or wait for a thread");
         describe_gauge!("convolog_tenants", "Tenants with events, in the whole database");
@@ -69,7 +74,8 @@ impl ScrapeMeters {
         );
         let hashes = |state: &'static str| gauge!("convolog_password_hashes", "state" => state);
         Self {
-            queued_commands: gauge!("convolog_append_queued_commands"),
+            waiting_commands: gauge!("convolog_append_waiting_commands"),
+            waiting_bytes: gauge!("convolog_append_waiting_bytes"),
             reads_waiting: gauge!("convolog_reads_waiting"),
             hashing: hashes("running"),
             hashes_waiting: hashes("waiting"),
@@ -83,7 +89,9 @@ impl ScrapeMeters {
 
     async fn observe(&self, api: &Api) {
         let count = |count: usize| known(u64::try_from(count).ok());
-        self.queued_commands.set(count(api.inner.log.queued()));
+        let (commands, bytes) = api.inner.log.waiting();
+        self.waiting_commands.set(count(commands));
+        self.waiting_bytes.set(count(bytes));
         self.reads_waiting.set(count(api.inner.gate.waiting()));
         let (running, waiting) = api.inner.passwords.load();
         self.hashing.set(count(running));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bus::Bus;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use store::{ApiDatabase, Log, OnCommit};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     http_meters::HttpMeters,
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) answers: Answers,
     pub(crate) http_meters: Arc<HttpMeters>,
     pub(crate) scrape_meters: ScrapeMeters,
+    /// Cancelled when shutdown begins: streams end.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Api {
@@ -52,6 +55,7 @@ impl Api {
     ) -> Self {
         let gate = ReadGate::start(database.clone(), bus.clone());
         let (answers, http_meters) = (Answers::new(&operations), HttpMeters::register());
+        let closing = CancellationToken::new();
         let inner = Inner {
             database,
             log,
@@ -61,6 +65,7 @@ impl Api {
             gate,
             clock,
             bus,
+            closing,
             operations,
             answers,
             http_meters,

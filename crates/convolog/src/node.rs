@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use anyhow::Context as _;
 use api::passwords::{Cost, Passwords, WAITING};
 use api::tokens::{Signer, Tokens};
-use api::{Api, Operations};
+use api::{Api, Operations, ServerSettings};
 use bus::{Bus, User};
 use chrono::Utc;
 use projector::{Projector, ProjectorSettings, Relay, RelaySettings};
@@ -39,7 +39,8 @@ pub struct Nats {
 }
 
 impl Nats {
-    async fn connect(&self, user: User) -> anyhow::Result<Bus> {
+    /// Connects in the background as one of the users.
+    pub(crate) async fn connect(&self, user: User) -> anyhow::Result<Bus> {
         let password = self.passwords.as_ref().map(|passwords| passwords.of(user));
         Bus::connect(&self.url, user, password).await.context("NATS_URL is not usable")
     }
@@ -60,6 +61,8 @@ pub struct ApiSettings {
     pub log: LogSettings,
     /// What concerns operators; the node adds what it has to show.
     pub operations: Operations,
+    /// How much the server takes on.
+    pub server: ServerSettings,
 }
 
 /// What a node runs.
@@ -151,7 +154,7 @@ impl Node {
         let written = (log.clone(), on_commit.clone());
         let app = Api::new(database.clone(), bus, written, tokens, passwords, clock, operations);
         let stop = CancellationToken::new();
-        let server = store::spawn("api", api::serve(listener, app.clone(), stop.clone()));
+        let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);
         self.app = Some(app);
         self.front = Some(Front { server, writers, stop, database, log, on_commit });

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::meters::{Ended, Meters};
+use super::room::Place;
 use super::unit::{Stop, StopKind, Unit};
 use super::{CommandContext, ExecuteError, Outcome};
 use crate::Error;
@@ -68,6 +69,7 @@ pub(super) struct TypedJob<R, E, F> {
     outcome_unknown: bool,
     since: Instant,
     meters: Arc<Meters>,
+    _place: Place,
     answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
 }
 
@@ -75,11 +77,22 @@ impl<R, E, F> TypedJob<R, E, F> {
     pub(super) fn new(
         context: CommandContext,
         decide: F,
+        place: Place,
         meters: Arc<Meters>,
         answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
     ) -> Self {
-        let (lost_races, outcome_unknown, since) = (0, false, Instant::now());
-        Self { context, decide, receipt: None, rejection: None, lost_races, outcome_unknown, since, meters, answer }
+        Self {
+            context,
+            decide,
+            receipt: None,
+            rejection: None,
+            lost_races: 0,
+            outcome_unknown: false,
+            since: Instant::now(),
+            meters,
+            _place: place,
+            answer,
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Writer {
     settings: LogSettings,
     on_commit: OnCommit,
     meters: Arc<Meters>,
-    commands: mpsc::Receiver<Box<dyn Job>>,
+    commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     /// Tasks that will report.
@@ -65,7 +65,7 @@ impl Writer {
         settings: LogSettings,
         on_commit: OnCommit,
         meters: Arc<Meters>,
-        commands: mpsc::Receiver<Box<dyn Job>>,
+        commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     ) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
         let states = States::new(settings.cached_streams, meters.clone());
