@@ -36,6 +36,7 @@ pub mod server;
 mod sessions;
 mod state;
 pub mod tokens;
+pub mod trace_context;
 pub mod violation;
 
 pub use caller::Caller;

@@ -63,6 +63,6 @@ impl Api {
     pub(crate) async fn database_facts(&self) -> Arc<DatabaseFacts> {
         let database = self.inner.database.clone();
         let facts = self.inner.answers.database.get(move || DatabaseFacts::ask(database)).await;
-        facts.unwrap_or_else(|| DatabaseFacts::unreachable(&std::io::Error::other("nobody has asked")))
+        facts.unwrap_or_else(|| DatabaseFacts::unreachable("the question has failed".to_owned()))
     }
 }

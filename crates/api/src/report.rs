@@ -68,8 +68,7 @@ impl DatabaseFacts {
     }
 
     /// Nothing was answered.
-    pub fn unreachable(error: &dyn std::error::Error) -> Arc<Self> {
-        let error = chain(error);
+    pub fn unreachable(error: String) -> Arc<Self> {
         Arc::new(Self { server: Err(error.clone()), progress: Err(error.clone()), snapshot: Err(error) })
     }
 
@@ -92,7 +91,7 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, store::Error>>) -> Res
 }
 
 /// An error with what caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -380,7 +379,7 @@ mod tests {
             assert_eq!(report.status, Status::Failing);
             report.reasons.iter().map(|reason| reason.code).collect::<Vec<_>>()
         };
-        let gone = DatabaseFacts::unreachable(&std::io::Error::other("gone"));
+        let gone = DatabaseFacts::unreachable("gone".into());
         let (isolation, nats) = (Err("gone".to_owned()), Err("gone".to_owned()));
         assert_eq!(
             codes(Facts { database: gone, isolation, nats, ..fine() }),

@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod import;
+pub mod status;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,9 @@ pub enum Command {
     /// Import conversations from a file of JSON lines into a tenant's log.
     #[command(after_help = import::EXAMPLES)]
     Import(import::Settings),
+    /// Tell how the service does: what is behind, what is missing, what slows it down.
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -81,6 +85,8 @@ impl Command {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
             Self::Import(_) => "warn,async_nats=error",
+            // What is wrong is in the report.
+            Self::Status(_) => "off",
         }
     }
 
@@ -89,6 +95,7 @@ impl Command {
         match self {
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
+            Self::Status(settings) => status::run(&settings).await,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod commands;
 pub mod import;
+pub mod logging;
 pub mod node;
 pub mod secrets;
 pub mod seed;

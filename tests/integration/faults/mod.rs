@@ -2,7 +2,7 @@
 
 mod load;
 mod oracle;
-mod outside;
+pub(crate) mod outside;
 
 pub(crate) mod chain_guard;
 mod checkpoints;

@@ -2,7 +2,9 @@
 
 mod access;
 mod health;
+mod logs;
 mod metrics;
+mod traces;
 
 use std::collections::BTreeMap;
 
