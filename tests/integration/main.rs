@@ -12,3 +12,4 @@ mod log;
 mod nats_permissions;
 mod operations;
 mod plans;
+mod stream;

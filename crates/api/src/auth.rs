@@ -17,7 +17,7 @@ use crate::{
     error::{Code, Error, TenantChoice},
     json::at_most,
     paging::Query,
-    passwords::{Password, Personal, Verdict},
+    passwords::{Password, Personal, RoomToHash, Verdict},
     problem,
     reads::Read,
     secret::Secret,
@@ -91,6 +91,7 @@ fn name(text: &str, member: &str) -> Result<String, Error> {
 
 pub(crate) async fn register(
     State(api): State<Api>,
+    _: RoomToHash,
     origin: Origin,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Response, Error> {
@@ -127,6 +128,7 @@ fn sign_in(api: &Api, identity: Identity) -> Result<SignedIn, Error> {
 
 pub(crate) async fn login(
     State(api): State<Api>,
+    _: RoomToHash,
     JsonBody { value: body, .. }: JsonBody<Login>,
 ) -> Result<Response, Error> {
     let accounts = accounts_by_email(&api.inner.database, &body.email, body.tenant_id.map(TenantId)).await?;

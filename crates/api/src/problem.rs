@@ -160,7 +160,7 @@ fn log(status: StatusCode, problem: Option<&Error>, begun: Instant) {
     let status = status.as_u16();
     match status {
         500 => tracing::error!(status, code, duration_us, error, "request failed"),
-        501.. => tracing::warn!(status, code, duration_us, error, "request refused"),
+        // Refusals of a flood have no cause: they are counted, a line for each would be another flood.
         _ if error.is_some() => tracing::warn!(status, code, duration_us, error, "request refused"),
         _ => tracing::debug!(status, code, duration_us, "answered"),
     }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use crate::{
-    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api,
+    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api, stream,
 };
 
 /// The service: every route, every answer with its request id.
@@ -23,6 +23,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/sessions/{id}/end", post(sessions::end))
         .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
         .route("/v1/events", get(events::list))
+        .route("/v1/events/stream", get(stream::follow))
         .route("/metrics", get(scrape::metrics))
         .route("/health", get(health::detail))
         .route("/health/live", get(health::live))

@@ -16,6 +16,8 @@ pub(crate) struct ScrapeMeters {
     waiting_commands: Gauge,
     waiting_bytes: Gauge,
     reads_waiting: Gauge,
+    streams: Gauge,
+    stream_bytes: Gauge,
     hashing: Gauge,
     hashes_waiting: Gauge,
     relay: LagMeters,
@@ -65,6 +67,8 @@ impl ScrapeMeters {
         );
         describe_gauge!("convolog_append_waiting_bytes", "About the bytes of those commands");
         describe_gauge!("convolog_reads_waiting", "Reads that wait for the read tables to reach their min_seq");
+        describe_gauge!("convolog_streams_open", "Streams of events that clients follow");
+        describe_gauge!("convolog_streams_waiting_bytes", "Bytes of events that wait until their clients take them");
         describe_gauge!("convolog_password_hashes", "Passwords that are being hashed, or wait for a thread");
         describe_gauge!("convolog_tenants", "Tenants with events, in the whole database");
         describe_gauge!("convolog_stuck_tenants", "Tenants whose next event has waited for the read tables for 30 s");
@@ -77,6 +81,8 @@ impl ScrapeMeters {
             waiting_commands: gauge!("convolog_append_waiting_commands"),
             waiting_bytes: gauge!("convolog_append_waiting_bytes"),
             reads_waiting: gauge!("convolog_reads_waiting"),
+            streams: gauge!("convolog_streams_open"),
+            stream_bytes: gauge!("convolog_streams_waiting_bytes"),
             hashing: hashes("running"),
             hashes_waiting: hashes("waiting"),
             relay: LagMeters::register("relay"),
@@ -93,6 +99,9 @@ impl ScrapeMeters {
         self.waiting_commands.set(count(commands));
         self.waiting_bytes.set(count(bytes));
         self.reads_waiting.set(count(api.inner.gate.waiting()));
+        let streams = api.streams();
+        self.streams.set(count(streams.open));
+        self.stream_bytes.set(count(streams.waiting_bytes));
         let (running, waiting) = api.inner.passwords.load();
         self.hashing.set(count(running));
         self.hashes_waiting.set(count(waiting));

@@ -13,6 +13,7 @@ use crate::{
     passwords::Passwords,
     read_gate::ReadGate,
     scrape::ScrapeMeters,
+    stream::{StreamFigures, Streams},
     tokens::Tokens,
 };
 
@@ -32,14 +33,15 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) gate: ReadGate,
-    pub(crate) clock: Clock,
     pub(crate) bus: Bus,
     pub(crate) operations: Operations,
     pub(crate) answers: Answers,
     pub(crate) http_meters: Arc<HttpMeters>,
     pub(crate) scrape_meters: ScrapeMeters,
-    /// Cancelled when shutdown begins: streams end.
+    pub(crate) streams: Streams,
+    /// Cancelled when the server begins to shut down: what has no end of its own ends then.
     pub(crate) closing: CancellationToken,
+    pub(crate) clock: Clock,
 }
 
 impl Api {
@@ -57,21 +59,27 @@ impl Api {
         let (answers, http_meters) = (Answers::new(&operations), HttpMeters::register());
         let closing = CancellationToken::new();
         let inner = Inner {
-            database,
             log,
             on_commit,
             tokens,
             passwords,
             gate,
             clock,
-            bus,
+            bus: bus.clone(),
+            streams: Streams::start(database.clone(), bus),
             closing,
             operations,
             answers,
             http_meters,
             scrape_meters: ScrapeMeters::register(),
+            database,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The streams of events that are open here.
+    pub fn streams(&self) -> StreamFigures {
+        self.inner.streams.figures()
     }
 
     /// What the log calls after each commit: the doorbell that wakes the relay.

@@ -54,8 +54,13 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
+    /// Until when it is believed.
+    pub fn good_until(&self) -> DateTime<Utc> {
+        self.expires_at + LEEWAY
+    }
+
     fn is_live(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
-        if now > self.expires_at + LEEWAY {
+        if now > self.good_until() {
             Err(Refusal::Expired)
         } else if now + LEEWAY < self.not_before {
             Err(Refusal::NotYetValid)

@@ -64,9 +64,9 @@ impl ApiDatabase {
     /// Asks for nothing but an answer.
     pub async fn ping(&self) -> Result<Server, Error> {
         // Not counting the time to make a connection.
-        sqlx::query("select 1").execute(&self.pool).await?;
+        sqlx::query("select 1").execute(&self.checks).await?;
         let begun = Instant::now();
-        let version = sqlx::query_scalar("select current_setting('server_version')").fetch_one(&self.pool).await?;
+        let version = sqlx::query_scalar("select current_setting('server_version')").fetch_one(&self.checks).await?;
         Ok(Server { version, latency: begun.elapsed() })
     }
 
@@ -76,7 +76,7 @@ impl ApiDatabase {
             .bind(Work::ReadModel.as_str())
             .bind(AGE_SAMPLE)
             .bind(i64::try_from(STUCK_AFTER.as_millis()).unwrap_or(i64::MAX))
-            .fetch_one(&self.pool)
+            .fetch_one(&self.checks)
             .await?;
         let lag = |prefix: &str| -> Result<Lag, sqlx::Error> {
             Ok(Lag {
@@ -98,7 +98,7 @@ impl ApiDatabase {
     /// The oldest snapshot; `None` when the server does not let us see what others do.
     pub async fn oldest_snapshot(&self) -> Result<Option<Snapshot>, Error> {
         let row: (Option<i64>, Option<i64>) =
-            sqlx::query_as("select age_ms, transactions from oldest_snapshot()").fetch_one(&self.pool).await?;
+            sqlx::query_as("select age_ms, transactions from oldest_snapshot()").fetch_one(&self.checks).await?;
         let (Some(age), Some(transactions)) = row else { return Ok(None) };
         let (age, transactions) = (Duration::from_millis(age.max(0).cast_unsigned()), transactions.cast_unsigned());
         Ok(Some(Snapshot { age, transactions }))

@@ -43,10 +43,6 @@ impl Socket {
         let _ = self.0.write_all(bytes.as_ref()).await;
     }
 
-    pub(super) async fn end(&mut self) {
-        let _ = self.0.shutdown().await;
-    }
-
     /// Everything until the other side closes.
     pub(super) async fn rest(&mut self) -> Vec<u8> {
         let mut all = Vec::new();

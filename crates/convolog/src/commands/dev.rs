@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use api::passwords::Cost;
 use api::{Operations, OperatorToken};
 use clap::Args;
@@ -23,6 +25,9 @@ pub const EXAMPLES: &str = "Examples:
   convolog dev --listen 127.0.0.1:0        the same on a free port, named in the ready line
   DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
                                            on servers that are already there";
+
+/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Settings of `convolog dev`.
 #[derive(Clone, Debug, Args)]
@@ -49,7 +54,7 @@ impl Settings {
     }
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
     let operations = Operations { token: settings.operator_token()?, ..Operations::default() };
     // First of all: a signal during the start must not leave a half-started service behind.
@@ -71,8 +76,18 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    node.stop().await?;
-    services.stop().await?;
+    let stop = async {
+        let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
+        services.stop().await?;
+        stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")??;
+        Ok(Exit::Done)
+    };
+    tokio::select! {
+        stopped = stop => return stopped,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("stopping at once: what is under way is answered with a broken connection");
     Ok(Exit::Done)
 }
 

@@ -1,7 +1,7 @@
 //! A command on its way through a writer: the closure that decides it and the client that waits for it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,10 +54,10 @@ pub(super) trait Job: Send + Sync {
     fn lost_race(&mut self) -> u32;
     /// A commit of it was lost: from now on nobody may say that nothing was done.
     fn outcome_is_unknown(&mut self);
+    /// How long the command has been waiting since it was taken on.
+    fn waited(&self) -> Duration;
     /// Whether a stream may exist although this process has not seen it.
     fn must_load(&self) -> bool;
-    /// When it was handed to the writer.
-    fn since(&self) -> Instant;
 }
 
 pub(super) struct TypedJob<R, E, F> {
@@ -159,12 +159,12 @@ where
         self.outcome_unknown = true;
     }
 
-    fn must_load(&self) -> bool {
-        self.lost_races > 0
+    fn waited(&self) -> Duration {
+        self.since.elapsed()
     }
 
-    fn since(&self) -> Instant {
-        self.since
+    fn must_load(&self) -> bool {
+        self.lost_races > 0
     }
 }
 
