@@ -11,5 +11,6 @@ mod import;
 mod isolation;
 mod log;
 mod nats_permissions;
+mod operations;
 mod plans;
 mod stream;

@@ -7,7 +7,9 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use crate::{admission, auth, error::Error, events, health, messages, problem, sessions, state::Api, stream};
+use crate::{
+    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api, stream,
+};
 
 /// What a browser may load for an answer that is no page.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -16,6 +18,7 @@ const ONE_YEAR: &str = "max-age=31536000; includeSubDomains";
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
+    let http_meters = api.inner.http_meters.clone();
     Router::new()
         .route("/v1/auth/register", post(auth::register))
         .route("/v1/auth/login", post(auth::login))
@@ -26,6 +29,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
         .route("/v1/events", get(events::list))
         .route("/v1/events/stream", get(stream::follow))
+        .route("/metrics", get(scrape::metrics))
+        .route("/health", get(health::detail))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(async || Error::not_found())
@@ -33,6 +38,7 @@ pub fn router(api: Api) -> Router {
         .layer(from_fn_with_state(api.clone(), admission::admit))
         .layer(from_fn_with_state(api, guard))
         .layer(from_fn(problem::answer))
+        .layer(from_fn_with_state(http_meters, http_meters::measure))
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for

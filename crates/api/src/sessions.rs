@@ -24,9 +24,9 @@ use crate::{
     json::{object, raw},
     paging::{Limit, Page, Query},
     path::PathParams,
-    problem::RequestId,
     reads::Read,
     state::Api,
+    trace_context::Origin,
 };
 
 /// `POST /v1/sessions`.
@@ -89,7 +89,7 @@ pub(crate) struct ReadOne {
 pub(crate) async fn start(
     State(api): State<Api>,
     caller: Caller,
-    request: RequestId,
+    origin: Origin,
     key: IdempotencyKey,
     if_match: IfMatch,
     JsonBody { value: body, received }: JsonBody<StartSession>,
@@ -99,7 +99,7 @@ pub(crate) async fn start(
     object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
     let id = id.unwrap_or_else(Uuid::now_v7);
-    let context = command::context(&api, &caller, request, key, received);
+    let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.start::<Session, Rejection>(id, Command::Start(started.clone()))?;
         Ok(id)
@@ -118,12 +118,12 @@ pub(crate) async fn end(
     State(api): State<Api>,
     caller: Caller,
     PathParams(id): PathParams<Uuid>,
-    request: RequestId,
+    origin: Origin,
     key: IdempotencyKey,
     if_match: IfMatch,
     JsonBody { value: NoFields {}, received }: JsonBody<NoFields>,
 ) -> Result<Response, Error> {
-    let context = command::context(&api, &caller, request, key, received);
+    let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.run::<Session, Rejection>(id, Command::End { if_version: if_match.version() })?;
         Ok(id)

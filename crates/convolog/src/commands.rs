@@ -3,6 +3,7 @@
 pub mod dev;
 pub mod import;
 pub mod seed;
+pub mod status;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,9 @@ pub enum Command {
     /// Make the demo tenant, with two weeks of conversations, in a database that is already there.
     #[command(after_help = seed::EXAMPLES)]
     Seed(seed::Settings),
+    /// Tell how the service does: what is behind, what is missing, what slows it down.
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -85,6 +89,8 @@ impl Command {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
             Self::Import(_) | Self::Seed(_) => "warn,async_nats=error,bus=error",
+            // What is wrong is in the report.
+            Self::Status(_) => "off",
         }
     }
 
@@ -94,6 +100,7 @@ impl Command {
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
             Self::Seed(settings) => seed::run(&settings).await,
+            Self::Status(settings) => status::run(&settings).await,
         }
     }
 }

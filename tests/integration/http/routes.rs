@@ -29,9 +29,16 @@ pub(super) fn all() -> Vec<Route> {
 }
 
 impl Route {
+    /// What shows the whole service to who looks after it, and is asked for from this machine here.
+    fn is_for_operators(&self) -> bool {
+        ["/health", "/metrics"].contains(&self.path)
+    }
+
     /// Whether anybody may ask.
     pub(super) fn is_open(&self) -> bool {
-        self.path.starts_with("/health/") || ["/v1/auth/register", "/v1/auth/login"].contains(&self.path)
+        self.path.starts_with("/health/")
+            || self.is_for_operators()
+            || ["/v1/auth/register", "/v1/auth/login"].contains(&self.path)
     }
 
     pub(super) fn has_id(&self) -> bool {
