@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use convolog::commands::UserFolders;
-use convolog::commands::UserFolders;
 use convolog::node::Nats as NatsAccess;
 use convolog::secrets::Secrets;
 use convolog::services::places;
