@@ -97,6 +97,8 @@ fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Re
         problem = Some(error);
     }
     log(response.status(), problem.as_ref(), begun);
+    // For who tells of the request elsewhere.
+    response.extensions_mut().insert(RequestId(id));
     // A hyphenated UUID is always a valid header value.
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -8,7 +8,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use crate::{
-    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api, stream,
+    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, spans, state::Api,
+    stream,
 };
 
 /// What a browser may load for an answer that is no page.
@@ -19,7 +20,8 @@ const ONE_YEAR: &str = "max-age=31536000; includeSubDomains";
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
     let http_meters = api.inner.http_meters.clone();
-    Router::new()
+    let on_answer = api.inner.operations.on_answer.clone();
+    let router = Router::new()
         .route("/v1/auth/register", post(auth::register))
         .route("/v1/auth/login", post(auth::login))
         .route("/v1/auth/me", get(auth::me))
@@ -36,9 +38,13 @@ pub fn router(api: Api) -> Router {
         .fallback(async || Error::not_found())
         .with_state(api.clone())
         .layer(from_fn_with_state(api.clone(), admission::admit))
-        .layer(from_fn_with_state(api, guard))
+        .layer(from_fn_with_state(api.clone(), guard))
         .layer(from_fn(problem::answer))
-        .layer(from_fn_with_state(http_meters, http_meters::measure))
+        .layer(from_fn_with_state(http_meters, http_meters::measure));
+    match on_answer {
+        Some(on_answer) => router.layer(from_fn_with_state((api, on_answer), spans::record)),
+        None => router,
+    }
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for

@@ -43,6 +43,16 @@ impl TraceParent {
         (whole && dashes && named).then_some(Self { trace_id, parent_id, sampled: flags & 1 == 1 })
     }
 
+    /// The caller's span.
+    pub fn parent_id(&self) -> [u8; 8] {
+        self.parent_id
+    }
+
+    /// Whether the caller records this trace.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
     /// The trace's id.
     pub fn trace_id(&self) -> TraceId {
         TraceId(self.trace_id)
@@ -59,6 +69,13 @@ impl fmt::Display for TraceParent {
 /// The id of a trace, 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// Its 16 bytes.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+}
 
 impl From<Uuid> for TraceId {
     /// The trace that a request begins has the request's id: a UUIDv7 is random where a trace's id must be, and what
