@@ -10,4 +10,5 @@ mod http;
 mod isolation;
 mod log;
 mod nats_permissions;
+mod openapi;
 mod plans;

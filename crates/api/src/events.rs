@@ -1,20 +1,20 @@
 //! `GET /v1/events`: the tenant's own log, straight from PostgreSQL.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
 use domain::tenant::Role;
 use domain::{Category, envelope};
 use futures_util::TryStreamExt as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use store::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row};
 
 use crate::{
     caller::Caller,
     error::{Code, Error},
+    openapi::{About, Tag, domain_types},
     paging::{Limit, Query},
-    reads::Read,
+    reads::{Answer, Read},
     state::Api,
 };
 
@@ -22,28 +22,49 @@ use crate::{
 const MAX_SCAN: i64 = 5_000;
 
 /// Parameters.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListEvents {
+    /// Number of the last event that has been seen.
     #[serde(default, deserialize_with = "seq")]
+    #[schemars(range(min = 0))]
     after: i64,
+    /// Most events of the page.
     #[serde(default)]
     limit: Limit,
+    /// Only events of streams of this category.
     #[serde(default, deserialize_with = "category")]
+    #[schemars(with = "Option<domain_types::StreamCategory>")]
     category: Option<Category>,
+    /// Fail unless the log has this number.
     min_seq: Option<u64>,
 }
 
 /// A page of the log.
-#[derive(Debug, Serialize)]
-struct EventPage {
-    /// CloudEvents in `seq` order, the bytes of NATS.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"data": [domain_types::example_event()], "next_after": 4, "head": 5}))]
+pub(crate) struct EventPage {
+    /// CloudEvents in the order of `sequence`, the bytes of NATS.
+    #[schemars(with = "Vec<domain_types::CloudEvent>")]
     data: Vec<Box<RawValue>>,
     /// What to ask for next; equal to `head` when everything has been seen.
+    #[schemars(range(min = 0))]
     next_after: i64,
     /// Number of the log's last event.
+    #[schemars(range(min = 0))]
     head: i64,
 }
+
+/// What the document says of [`list`].
+pub(crate) const LIST: About = About {
+    id: "listEvents",
+    tag: Tag::Events,
+    summary: "Read the log",
+    text: "For owners and admins. Go on with `after=<next_after>` until it equals `head`. A page may have fewer events \
+           than `limit`, or none, before the head is reached.",
+    codes: &[Code::Forbidden],
+    links: &[],
+};
 
 fn seq<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let number = u64::deserialize(deserializer)?;
@@ -61,7 +82,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
     Query(query): Query<ListEvents>,
-) -> Result<Response, Error> {
+) -> Result<Answer<EventPage>, Error> {
     caller.require(Role::Admin)?;
     let mut read = Read::committed(&api, &caller, query.min_seq).await?;
     let (tenant, head) = (read.tenant(), read.seq().cast_signed());
@@ -97,5 +118,5 @@ pub(crate) async fn list(
     drop(rows);
     let full = cut || i64::try_from(data.len()) == Ok(limit);
     let next_after = if full { last } else { scanned };
-    read.answer(HeaderMap::new(), &EventPage { data, next_after, head }).await
+    read.answer(&EventPage { data, next_after, head }).await
 }

@@ -4,6 +4,7 @@
 //! that writes an error's body. The rules of the edge (bodies, headers, cursors, passwords, tokens) have one file each
 //! and know neither the database nor any endpoint.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test makes routers of its own"))]
 
 mod auth;
 pub mod body;
@@ -11,12 +12,15 @@ mod caller;
 mod command;
 pub mod conditions;
 pub mod cursor;
+mod docs;
 pub mod error;
+
 mod events;
 mod health;
 pub mod idempotency;
 mod json;
 mod messages;
+pub mod openapi;
 pub mod paging;
 pub mod passwords;
 pub mod path;

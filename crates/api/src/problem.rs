@@ -10,11 +10,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::error::{Code, Error, Members};
+use crate::{
+    error::{Code, Error, Members},
+    openapi::{Operation, Part},
+};
 
 /// Media type of every error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -35,17 +39,43 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// RFC 9457, with our members.
-#[derive(Serialize)]
-struct Problem<'a> {
+impl Part for RequestId {
+    fn describe(_: &mut Operation<'_>) {}
+}
+
+/// Why a request was not granted: RFC 9457, with members of our own that are there when they help to go on.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Problem<'a> {
+    /// A URI reference that identifies the kind of problem.
+    #[schemars(extend("format" = "uri-reference"))]
     r#type: &'static str,
+    /// One sentence that is the same for every occurrence.
     title: &'static str,
+    /// The HTTP status.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
+    /// What is wrong this time.
     detail: &'a str,
+    /// For programs: stable, one of the list. New ones may come.
     code: &'static str,
+    /// Name it when you ask for help.
     request_id: Uuid,
     #[serde(flatten)]
     members: &'a Members,
+}
+
+impl<'a> Problem<'a> {
+    pub(crate) fn of(error: &'a Error, request_id: Uuid) -> Self {
+        Self {
+            r#type: error.code().problem_type(),
+            title: error.code().title(),
+            status: error.code().status().as_u16(),
+            detail: error.detail(),
+            code: error.code().as_str(),
+            request_id,
+            members: error.members(),
+        }
+    }
 }
 
 /// The layer itself, for `axum::middleware::from_fn`: outside everything else, so that no answer escapes it.
@@ -86,16 +116,7 @@ fn with_problem(mut response: Response, id: Uuid) -> Response {
         Error::new(code, response.status().canonical_reason().unwrap_or("The request was refused."))
     });
     log_cause(&error);
-    let problem = Problem {
-        r#type: error.code().problem_type(),
-        title: error.code().title(),
-        status: error.code().status().as_u16(),
-        detail: error.detail(),
-        code: error.code().as_str(),
-        request_id: id,
-        members: error.members(),
-    };
-    let body = match serde_json::to_vec(&problem) {
+    let body = match serde_json::to_vec(&Problem::of(&error, id)) {
         Ok(body) => Body::from(body),
         Err(cause) => {
             tracing::error!(error = &cause as &dyn StdError, "a problem could not be written");

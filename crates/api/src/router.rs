@@ -5,29 +5,34 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth, error::Error, events, health, messages, problem, sessions, state::Api};
+use crate::{auth, docs, error::Error, events, health, messages, openapi::Routes, problem, sessions, state::Api};
+
+/// Every route with its handler and what the document says of it.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .post("/v1/auth/register", auth::register, auth::REGISTER)
+        .post("/v1/auth/login", auth::login, auth::LOGIN)
+        .get("/v1/auth/me", auth::me, auth::ME)
+        .get("/v1/sessions", sessions::list, sessions::LIST)
+        .post("/v1/sessions", sessions::start, sessions::START)
+        .get("/v1/sessions/{id}", sessions::read, sessions::READ)
+        .post("/v1/sessions/{id}/end", sessions::end, sessions::END)
+        .get("/v1/sessions/{id}/messages", messages::list, messages::LIST)
+        .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
+        .get("/v1/events", events::list, events::LIST)
+        .get("/health/live", health::live, health::LIVE)
+        .get("/health/ready", health::ready, health::READY)
+        .get("/openapi.json", docs::openapi, docs::OPENAPI)
+        .get("/docs", docs::page, docs::PAGE)
+}
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/v1/auth/register", post(auth::register))
-        .route("/v1/auth/login", post(auth::login))
-        .route("/v1/auth/me", get(auth::me))
-        .route("/v1/sessions", get(sessions::list).post(sessions::start))
-        .route("/v1/sessions/{id}", get(sessions::read))
-        .route("/v1/sessions/{id}/end", post(sessions::end))
-        .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
-        .route("/v1/events", get(events::list))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .fallback(async || Error::not_found())
-        .with_state(api)
-        .layer(from_fn(guard))
-        .layer(from_fn(problem::answer))
+    let (routes, _) = routes().finish();
+    routes.fallback(async || Error::not_found()).with_state(api).layer(from_fn(guard)).layer(from_fn(problem::answer))
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type.

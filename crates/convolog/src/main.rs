@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let settings = match cli.command {
+        Some(Command::Openapi) => return print(api::openapi::document()),
         Some(Command::Dev(settings)) => settings,
         None => cli.dev,
     };
@@ -37,6 +38,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(UNAVAILABLE, &format!("{error:#}")),
     }
+}
+
+/// To whoever reads it; a reader that has gone away is no error.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, error: &str) -> ExitCode {

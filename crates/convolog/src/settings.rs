@@ -29,6 +29,9 @@ pub enum Command {
     /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
     #[command(after_help = EXAMPLES)]
     Dev(DevSettings),
+    /// Print the OpenAPI document of the API; needs no service.
+    #[command(after_help = "Example:\n  convolog openapi > docs/openapi.json")]
+    Openapi,
 }
 
 /// How logs are written.
