@@ -150,6 +150,7 @@ fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSetti
                     signing_seed: start.signing_seed,
                     password_cost: Cost::default(),
                     log: LogSettings::default(),
+                    server: api::ServerSettings::default(),
                 })
             })
             .transpose()?,

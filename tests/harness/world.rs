@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use api::ServerSettings;
 use api::passwords::Cost;
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
 use local::Nats;
@@ -27,11 +28,20 @@ pub struct WorldSettings {
     pub api_connections: u32,
     /// How the log works.
     pub log: LogSettings,
+    /// How much the API's server takes on.
+    pub server: ServerSettings,
 }
 
 impl Default for WorldSettings {
     fn default() -> Self {
-        Self { apis: 1, relay: true, projector: true, api_connections: 8, log: LogSettings::default() }
+        Self {
+            apis: 1,
+            relay: true,
+            projector: true,
+            api_connections: 8,
+            log: LogSettings::default(),
+            server: ServerSettings::default(),
+        }
     }
 }
 
@@ -89,6 +99,7 @@ impl World {
                 // As cheap as Argon2 can be: these tests are not about passwords.
                 password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
                 log: settings.log.clone(),
+                server: settings.server.clone(),
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),
             projector: (first && settings.projector).then(|| ProjectorSettings::named(&holder)),

@@ -146,7 +146,7 @@ pub(crate) const REGISTER: About = About {
     tag: Tag::Auth,
     summary: "Found a tenant",
     text: "An e-mail address may belong to several tenants. Takes no `Idempotency-Key`.",
-    codes: &[Code::Overloaded],
+    codes: &[Code::OutcomeUnknown],
     links: &[],
 };
 
@@ -190,7 +190,7 @@ pub(crate) const LOGIN: About = About {
     tag: Tag::Auth,
     summary: "Log in",
     text: "When address and password fit several tenants, the answer is 409 `tenant_required` with their ids.",
-    codes: &[Code::InvalidCredentials, Code::TenantRequired, Code::Overloaded],
+    codes: &[Code::InvalidCredentials, Code::TenantRequired, Code::OutcomeUnknown],
     links: &[],
 };
 

@@ -31,10 +31,10 @@ pub const MAX_BODY: usize = 1024 * 1024;
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub use object::Object;
-pub use text::MAX_DEPTH;
+pub use text::{MAX_DEPTH, checked};
 pub use word::Word;
 
-/// A command's body, read as `T`, and the hash that tells whether a later request is the same.
+/// A command's body, read as `T`, and what is kept of its bytes.
 ///
 /// `T` must carry `#[serde(deny_unknown_fields)]`, all the way down, and hold other structs as [`Object`] and enums as
 /// [`Word`]. An empty body is read as `{}` and needs no content type.
@@ -42,9 +42,18 @@ pub use word::Word;
 pub struct JsonBody<T> {
     /// The value.
     pub value: T,
-    /// SHA-256 over the method, a line feed, path and query, a line feed and the raw body. In a nested router the path
-    /// is the rest that the router sees.
-    pub request_hash: [u8; 32],
+    /// What is kept of the bytes.
+    pub received: Received,
+}
+
+/// What is kept of a request's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Tells whether a later request is the same: SHA-256 over the method, a line feed, path and query, a line feed
+    /// and the raw body. In a nested router the path is the rest that the router sees.
+    pub hash: [u8; 32],
+    /// How long the body was.
+    pub bytes: usize,
 }
 
 /// The body of a command that takes no fields; it may be left out.
@@ -77,7 +86,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let late = || Error::new(Code::RequestTimeout, "The body must arrive within 10 seconds.");
         let bytes = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(|_| Err(late()))?;
         let value = parse(if bytes.is_empty() { b"{}" } else { &bytes })?;
-        Ok(Self { value, request_hash: hash(&parts, &bytes) })
+        Ok(Self { value, received: Received { hash: hash(&parts, &bytes), bytes: bytes.len() } })
     }
 }
 
@@ -128,14 +137,14 @@ fn hash(parts: &Parts, body: &[u8]) -> [u8; 32] {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let text = text::checked(bytes)?;
+    let text = checked(bytes)?;
     let mut json = serde_json::Deserializer::from_str(text);
     let read: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut json);
     read.map(|Object(value)| value).map_err(|failed| Error::invalid(violation(&failed)))
 }
 
 /// Where the value did not fit, and why, without the position in the text: the pointer says it better.
-fn violation(failed: &serde_path_to_error::Error<serde_json::Error>) -> Violation {
+pub fn violation(failed: &serde_path_to_error::Error<serde_json::Error>) -> Violation {
     let message = failed.inner().to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
     let (code, field) = classify(message);

@@ -10,6 +10,7 @@ use store::{CommandContext, ExecuteError, Outcome};
 use uuid::Uuid;
 
 use crate::{
+    body::Received,
     caller::Caller,
     conditions::etag,
     error::{Code, Error},
@@ -28,10 +29,10 @@ pub(crate) fn context(
     caller: &Caller,
     request: RequestId,
     key: IdempotencyKey,
-    request_hash: [u8; 32],
+    received: Received,
 ) -> CommandContext {
-    let key = key.0.map(|key| store::IdempotencyKey { key, request_hash });
-    CommandContext { key, ..CommandContext::new(caller.context, request.0, api.inner.now()) }
+    let key = key.0.map(|key| store::IdempotencyKey { key, request_hash: received.hash });
+    CommandContext { key, bytes: received.bytes, ..CommandContext::new(caller.context, request.0, api.inner.now()) }
 }
 
 /// What a command answers.

@@ -94,6 +94,10 @@ codes! {
         "A request with this idempotency key is still running", Some(1);
     /// `If-Match` does not name the current version.
     VersionMismatch = "version_mismatch", PRECONDITION_FAILED, "The resource has changed since", None;
+    /// Path and query are longer than allowed.
+    UriTooLong = "uri_too_long", URI_TOO_LONG, "The request target is too long", None;
+    /// The headers are more or longer than allowed.
+    HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large", None;
     /// The body is longer than allowed.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large", None;
     /// The body's media type is not JSON.

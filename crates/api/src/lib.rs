@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test makes routers of its own"))]
 
+pub mod admission;
 mod auth;
 pub mod body;
 mod caller;
@@ -29,6 +30,7 @@ mod read_gate;
 mod reads;
 mod router;
 pub mod secret;
+pub mod server;
 mod sessions;
 mod state;
 pub mod tokens;
@@ -37,5 +39,6 @@ pub mod violation;
 pub use caller::Caller;
 pub use command::{Done, REPLAYED};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
-pub use router::{router, serve};
+pub use router::router;
+pub use server::{ServerSettings, serve};
 pub use state::{Api, Clock};

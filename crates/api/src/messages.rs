@@ -140,7 +140,7 @@ pub(crate) async fn post(
     request: RequestId,
     key: IdempotencyKey,
     _: NoCondition,
-    JsonBody { value: body, request_hash }: JsonBody<PostMessage>,
+    JsonBody { value: body, received }: JsonBody<PostMessage>,
 ) -> Result<Created, Error> {
     body.check()?;
     let id = body.id.unwrap_or_else(Uuid::now_v7);
@@ -151,7 +151,7 @@ pub(crate) async fn post(
         attachments: body.attachments.into_iter().map(|Object(attachment)| attachment).collect(),
         metadata: body.metadata,
     };
-    let context = command::context(&api, &caller, request, key, request_hash);
+    let context = command::context(&api, &caller, request, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         // One that we made too: it is unique, but once a client has read it, it may be chosen for another message of
         // any session, and two messages of one id stop the projector.

@@ -116,18 +116,32 @@ fn with_problem(mut response: Response, id: Uuid) -> Response {
         Error::new(code, response.status().canonical_reason().unwrap_or("The request was refused."))
     });
     log_cause(&error);
-    let body = match serde_json::to_vec(&Problem::of(&error, id)) {
-        Ok(body) => Body::from(body),
-        Err(cause) => {
-            tracing::error!(error = &cause as &dyn StdError, "a problem could not be written");
-            Body::empty()
-        }
-    };
+    let body = Body::from(document(&error, id));
     let (mut parts, _) = response.into_parts();
     parts.status = error.code().status();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     Response::from_parts(parts, body)
+}
+
+/// The problem as JSON.
+fn document(error: &Error, id: Uuid) -> Vec<u8> {
+    serde_json::to_vec(&Problem::of(error, id)).unwrap_or_else(|cause| {
+        tracing::error!(error = &cause as &dyn StdError, "a problem could not be written");
+        Vec::new()
+    })
+}
+
+/// A whole answer for a connection that never came to a request, and ends with it.
+pub(crate) fn last_words(error: &Error) -> Vec<u8> {
+    let id = Uuid::now_v7();
+    let body = document(error, id);
+    let (status, length) = (error.code().status(), body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: {CONTENT_TYPE}\r\ncache-control: no-store\r\n\
+         {REQUEST_ID}: {id}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    [head.into_bytes(), body].concat()
 }
 
 /// The only place that logs why a request failed. What the client did wrong has no cause and is not logged.

@@ -1,14 +1,14 @@
-//! All routes on one screen, and the server around them.
+//! All routes on one screen, and the layers around them.
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use crate::{auth, docs, error::Error, events, health, messages, openapi::Routes, problem, sessions, state::Api};
+use crate::{
+    admission, auth, docs, error::Error, events, health, messages, openapi::Routes, problem, sessions, state::Api,
+};
 
 /// Every route with its handler and what the document says of it.
 pub(crate) fn routes() -> Routes {
@@ -32,7 +32,12 @@ pub(crate) fn routes() -> Routes {
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
     let (routes, _) = routes().finish();
-    routes.fallback(async || Error::not_found()).with_state(api).layer(from_fn(guard)).layer(from_fn(problem::answer))
+    routes
+        .fallback(async || Error::not_found())
+        .with_state(api.clone())
+        .layer(from_fn_with_state(api, admission::admit))
+        .layer(from_fn(guard))
+        .layer(from_fn(problem::answer))
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type.
@@ -43,9 +48,4 @@ async fn guard(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
-}
-
-/// Serves until `shutdown`, then finishes the requests that are under way.
-pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

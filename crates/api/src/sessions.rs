@@ -139,13 +139,13 @@ pub(crate) async fn start(
     request: RequestId,
     key: IdempotencyKey,
     _: NoCondition,
-    JsonBody { value: body, request_hash }: JsonBody<StartSession>,
+    JsonBody { value: body, received }: JsonBody<StartSession>,
 ) -> Result<Created, Error> {
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
     object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
     let id = id.unwrap_or_else(Uuid::now_v7);
-    let context = command::context(&api, &caller, request, key, request_hash);
+    let context = command::context(&api, &caller, request, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.start::<Session, Rejection>(id, Command::Start(started.clone()))?;
         Ok(id)
@@ -177,9 +177,9 @@ pub(crate) async fn end(
     request: RequestId,
     key: IdempotencyKey,
     if_match: IfMatch,
-    JsonBody { value: NoFields {}, request_hash }: JsonBody<NoFields>,
+    JsonBody { value: NoFields {}, received }: JsonBody<NoFields>,
 ) -> Result<Changed, Error> {
-    let context = command::context(&api, &caller, request, key, request_hash);
+    let context = command::context(&api, &caller, request, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.run::<Session, Rejection>(id, Command::End { if_version: if_match.version() })?;
         Ok(id)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bus::Bus;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use store::{ApiDatabase, Log, OnCommit};
+use tokio_util::sync::CancellationToken;
 
 use crate::{passwords::Passwords, read_gate::ReadGate, tokens::Tokens};
 
@@ -25,6 +26,8 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) gate: ReadGate,
     pub(crate) clock: Clock,
+    /// Cancelled when shutdown begins: streams end.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Api {
@@ -38,7 +41,8 @@ impl Api {
         clock: Clock,
     ) -> Self {
         let gate = ReadGate::start(database.clone(), bus);
-        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, clock }) }
+        let closing = CancellationToken::new();
+        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, clock, closing }) }
     }
 
     /// What the log calls after each commit: the doorbell that wakes the relay.

@@ -1,7 +1,9 @@
 //! The parts of Convolog put together: what the binary runs, and what tests and benchmarks start.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 
-pub mod dev;
+pub mod attach;
+pub mod commands;
+pub mod import;
 pub mod node;
 pub mod secrets;
 pub mod seed;

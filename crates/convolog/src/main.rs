@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use convolog::settings::{Cli, Command, DevSettings, LogFormat, check_names};
+use convolog::commands::UserFolders;
+use convolog::settings::{Cli, LogFormat, Logging, check_names};
 use tracing_subscriber::EnvFilter;
 
 /// Bad usage.
@@ -21,29 +22,20 @@ fn main() -> ExitCode {
         return fail(USAGE, &error);
     }
     let cli = Cli::parse();
-    let settings = match cli.command {
-        Some(Command::Openapi) => return print(api::openapi::document()),
-        Some(Command::Dev(settings)) => settings,
-        None => cli.dev,
-    };
-    if let Err(error) = start_logging(&settings) {
+    let logging = cli.logging.clone();
+    let command = cli.command();
+    if let Err(error) = start_logging(&logging, command.default_log()) {
         return fail(USAGE, &error);
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(UNAVAILABLE, &error.to_string()),
     };
-    let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
-    match runtime.block_on(convolog::dev::run(&settings, home.as_deref(), cache.as_deref())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(UNAVAILABLE, &format!("{error:#}")),
+    let folders = UserFolders { home: variable("HOME"), xdg_cache_home: variable("XDG_CACHE_HOME") };
+    match runtime.block_on(command.run(&folders)) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => fail(failure.code(), &failure.to_string()),
     }
-}
-
-/// To whoever reads it; a reader that has gone away is no error.
-fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, error: &str) -> ExitCode {
@@ -51,8 +43,9 @@ fn fail(code: u8, error: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn start_logging(settings: &DevSettings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|error| format!("CONVOLOG_LOG: {error}"))?;
+fn start_logging(settings: &Logging, default: &str) -> Result<(), String> {
+    let directives = settings.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(directives).map_err(|error| format!("CONVOLOG_LOG: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => builder.init(),

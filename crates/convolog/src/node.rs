@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use anyhow::Context as _;
-use api::Api;
 use api::passwords::{Cost, Passwords, WAITING};
 use api::tokens::{Signer, Tokens};
+use api::{Api, ServerSettings};
 use bus::{Bus, User};
 use chrono::Utc;
 use projector::{Projector, ProjectorSettings, Relay, RelaySettings};
@@ -38,7 +38,8 @@ pub struct Nats {
 }
 
 impl Nats {
-    async fn connect(&self, user: User) -> anyhow::Result<Bus> {
+    /// Connects in the background as one of the users.
+    pub(crate) async fn connect(&self, user: User) -> anyhow::Result<Bus> {
         let password = self.passwords.as_ref().map(|passwords| passwords.of(user));
         Bus::connect(&self.url, user, password).await.context("NATS_URL is not usable")
     }
@@ -57,6 +58,8 @@ pub struct ApiSettings {
     pub password_cost: Cost,
     /// How the log works.
     pub log: LogSettings,
+    /// How much the server takes on.
+    pub server: ServerSettings,
 }
 
 /// What a node runs.
@@ -137,7 +140,7 @@ impl Node {
         #[expect(clippy::disallowed_methods, reason = "this is where the API gets its clock")]
         let app = Api::new(database.clone(), bus, (log.clone(), on_commit.clone()), tokens, passwords, Utc::now);
         let stop = CancellationToken::new();
-        let server = store::spawn("api", api::serve(listener, app.clone(), stop.clone()));
+        let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);
         self.app = Some(app);
         self.front = Some(Front { server, writers, stop, database, log, on_commit });

@@ -85,23 +85,29 @@ impl Secrets {
         })
     }
 
-    /// Those of the directory; made when it has none. The file is readable for its owner only.
-    pub fn load_or_make(directory: &Path) -> anyhow::Result<Self> {
+    /// Those of the directory, if it has any.
+    pub fn load(directory: &Path) -> anyhow::Result<Option<Self>> {
         let path = directory.join(FILE);
         match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let secrets = Self::random()?;
-                // Whole or not at all, also when the process dies here.
-                let new = directory.join(format!("{FILE}.new"));
-                let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-                file.write_all(serde_json::to_string_pretty(&secrets)?.as_bytes())?;
-                file.sync_all()?;
-                fs::rename(&new, &path)?;
-                Ok(secrets)
-            }
+            Ok(text) => serde_json::from_str(&text).map(Some).with_context(|| format!("{} is damaged", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// Those of the directory; made when it has none. The file is readable for its owner only.
+    pub fn load_or_make(directory: &Path) -> anyhow::Result<Self> {
+        if let Some(secrets) = Self::load(directory)? {
+            return Ok(secrets);
+        }
+        let secrets = Self::random()?;
+        // Whole or not at all, also when the process dies here.
+        let new = directory.join(format!("{FILE}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(serde_json::to_string_pretty(&secrets)?.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, directory.join(FILE))?;
+        Ok(secrets)
     }
 
     /// The seed of the signing key.

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Progress, Storage};
 use store::{ConnectionSettings, RolePasswords, migrate};
 
+use crate::commands::UserFolders;
 use crate::node::{Databases, Nats as NatsAccess};
 use crate::secrets::Secrets;
-use crate::settings::DevSettings;
+use crate::settings::ServiceSettings;
 
 /// Connections per role.
 const API_CONNECTIONS: u32 = 16;
@@ -17,7 +18,7 @@ const PROJECTOR_CONNECTIONS: u32 = 6;
 const RELAY_CONNECTIONS: u32 = 4;
 
 /// The database of a local cluster.
-const DATABASE: &str = "convolog";
+pub(crate) const DATABASE: &str = "convolog";
 
 /// The services that a node needs, migrated; local ones run as long as this lives.
 pub struct Services {
@@ -35,7 +36,7 @@ pub struct Services {
 
 impl Services {
     /// Fetches and starts what is not set, then migrates.
-    pub async fn start(settings: &DevSettings, places: &Places, secrets: &Secrets) -> anyhow::Result<Self> {
+    pub async fn start(settings: &ServiceSettings, places: &Places, secrets: &Secrets) -> anyhow::Result<Self> {
         let binaries = match (&settings.database_url, &settings.nats_url) {
             (Some(_), Some(_)) => None,
             _ => Some(Binaries::provide(places, &tell).await?),
@@ -100,12 +101,12 @@ impl Services {
 }
 
 /// The roles whose passwords we set: not those whose URL was given, which carries a password of its own.
-fn ours<'a>(settings: &DevSettings, roles: &'a RolePasswords) -> Vec<(&'static str, &'a str)> {
+fn ours<'a>(settings: &ServiceSettings, roles: &'a RolePasswords) -> Vec<(&'static str, &'a str)> {
     let urls = [&settings.api_database_url, &settings.projector_database_url, &settings.relay_database_url];
     roles.all().into_iter().zip(urls).filter(|(_, url)| url.is_none()).map(|(role, _)| role).collect()
 }
 
-fn databases(settings: &DevSettings, admin: &ConnectionSettings, secrets: &Secrets) -> anyhow::Result<Databases> {
+fn databases(settings: &ServiceSettings, admin: &ConnectionSettings, secrets: &Secrets) -> anyhow::Result<Databases> {
     let roles = secrets.roles();
     let of = |variable, url: &Option<String>, role, password: &str, connections| {
         Ok::<_, anyhow::Error>(match url {
@@ -113,7 +114,7 @@ fn databases(settings: &DevSettings, admin: &ConnectionSettings, secrets: &Secre
             None => admin.as_role(role, password, connections),
         })
     };
-    let DevSettings { api_database_url, projector_database_url, relay_database_url, .. } = settings;
+    let ServiceSettings { api_database_url, projector_database_url, relay_database_url, .. } = settings;
     Ok(Databases {
         api: of("CONVOLOG_API_DATABASE_URL", api_database_url, "convolog_api", &roles.api, API_CONNECTIONS)?,
         projector: of(
@@ -134,7 +135,7 @@ fn databases(settings: &DevSettings, admin: &ConnectionSettings, secrets: &Secre
 }
 
 async fn start_postgres(
-    settings: &DevSettings,
+    settings: &ServiceSettings,
     places: &Places,
     binaries: Option<&Binaries>,
 ) -> anyhow::Result<Option<Postgres>> {
@@ -144,7 +145,7 @@ async fn start_postgres(
 }
 
 async fn start_nats(
-    settings: &DevSettings,
+    settings: &ServiceSettings,
     places: &Places,
     binaries: Option<&Binaries>,
     secrets: &Secrets,
@@ -159,9 +160,10 @@ async fn start_nats(
     Ok(Some(Nats::start(binaries, options).await?))
 }
 
-/// The places of this process; `home` and `xdg_cache_home` are the variables.
-pub fn places(home: Option<&Path>, xdg_cache_home: Option<&Path>, data_dir: &Path) -> anyhow::Result<Places> {
-    Ok(Places::from_process(local::current_uid()?, home, xdg_cache_home, data_dir)?)
+/// The places of this process.
+pub fn places(folders: &UserFolders, data_dir: &Path) -> anyhow::Result<Places> {
+    let (home, cache) = (folders.home.as_deref(), folders.xdg_cache_home.as_deref());
+    Ok(Places::from_process(local::current_uid()?, home, cache, data_dir)?)
 }
 
 /// Progress goes to standard error, a line each.
@@ -172,15 +174,20 @@ fn tell(progress: Progress) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Cli;
-    use clap::Parser as _;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        services: ServiceSettings,
+    }
 
     #[test]
     fn a_role_whose_url_is_given_keeps_its_password() {
         let roles = RolePasswords { api: "a".into(), projector: "p".into(), relay: "r".into() };
         let ours_with = |arguments: &[&str]| {
-            let cli = Cli::parse_from(["convolog"].iter().chain(arguments));
-            ours(&cli.dev, &roles)
+            let flags = Flags::parse_from(["convolog"].iter().chain(arguments));
+            ours(&flags.services, &roles)
         };
         let all = [("convolog_api", "a"), ("convolog_projector", "p"), ("convolog_relay", "r")];
         assert_eq!(ours_with(&[]), all);

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use convolog::attach::{Attached, Role};
+use convolog::settings::ServiceSettings;
+use store::{ApiDatabase, ProjectorDatabase, RelayDatabase};
+
 /// A running `convolog dev`; killed when dropped.
 struct Dev {
     process: Child,
@@ -197,4 +201,38 @@ fn a_server_that_is_away_is_exit_code_three_and_names_its_setting() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{message}");
     assert!(message.contains("DATABASE_URL") && !message.contains("secret"), "{message}");
+}
+
+fn attached(data: &Path) -> Attached {
+    Attached::find(&ServiceSettings {
+        data_dir: data.to_owned(),
+        database_url: None,
+        api_database_url: None,
+        projector_database_url: None,
+        relay_database_url: None,
+        nats_url: None,
+    })
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_reaches_the_services_of_a_running_one_as_their_roles() {
+    let mut data = Data::new();
+    let mut dev = data.start();
+    let second = attached(data.directory.path());
+    let api = ApiDatabase::connect(second.database(Role::Api, 1).unwrap()).await.unwrap();
+    api.self_check().await.unwrap();
+    api.close().await;
+    ProjectorDatabase::connect(second.database(Role::Projector, 1).unwrap()).await.unwrap();
+    RelayDatabase::connect(second.database(Role::Relay, 1).unwrap()).await.unwrap();
+    let nats = second.nats().unwrap();
+    let password = nats.passwords.as_ref().unwrap().of(bus::User::Api);
+    let bus = bus::Bus::connect(&nats.url, bus::User::Api, Some(password)).await.unwrap();
+    assert!(bus.ready(Duration::from_secs(10)).await);
+
+    dev.signal("-TERM");
+    dev.process.wait().unwrap();
+    let late = attached(data.directory.path());
+    assert_eq!(late.database(Role::Api, 1).unwrap_err().code(), 3);
+    assert!(late.nats().is_none());
 }

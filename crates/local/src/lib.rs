@@ -18,6 +18,7 @@ mod packages;
 mod places;
 mod postgres;
 mod progress;
+mod running;
 mod server;
 mod throw_away;
 
@@ -28,4 +29,5 @@ pub use nats::{Nats, NatsOptions};
 pub use places::Places;
 pub use postgres::{Postgres, PostgresOptions};
 pub use progress::Progress;
+pub use running::Running;
 pub use throw_away::{Storage, ThrowAwayDir};

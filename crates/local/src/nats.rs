@@ -149,8 +149,14 @@ impl Nats {
 /// The server adds a folder `jetstream` to the one it is given.
 const STORE: &str = "jetstream";
 
-fn pid_file(folder: &Path) -> PathBuf {
+/// The server's process id, written by itself.
+pub(crate) fn pid_file(folder: &Path) -> PathBuf {
     folder.join("server.pid")
+}
+
+/// The process id and the port of the server that was last ready, for other processes.
+pub(crate) fn port_file(folder: &Path) -> PathBuf {
+    folder.join("server.port")
 }
 
 /// Starts the server; when its port is still taken, again and again for a while.
@@ -184,7 +190,10 @@ async fn launch(
             signals: "TERM KILL",
             scratch: options.storage.throw_away(),
         })?;
-        let Err(why) = ready(&mut guard, port, &name).await else { return Ok((guard, port)) };
+        let Err(why) = ready(&mut guard, port, &name).await else {
+            private_file(&port_file(folder), &format!("{} {port}", guard.pid()), account)?;
+            return Ok((guard, port));
+        };
         if Instant::now() > deadline || !port_was_taken(&log) {
             return Err(did_not_start(NAME, why, &log));
         }

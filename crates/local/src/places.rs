@@ -30,6 +30,9 @@ pub struct Places {
     pub account: Option<Account>,
 }
 
+/// As root: where the services' data lies, a folder per data directory.
+const SYSTEM_DATA: &str = "/var/lib/convolog";
+
 impl Places {
     /// The places for a process of this user; creates `data_dir`. `home` and `xdg_cache_home` are the variables `HOME`
     /// and `XDG_CACHE_HOME`.
@@ -49,9 +52,10 @@ impl Places {
         let scratch = PathBuf::from("/tmp");
         if uid == 0 {
             let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            let id = installation(&data)?;
             return Ok(Self {
                 cache: "/var/cache/convolog".into(),
-                system_data: Some(system_data(Path::new("/var/lib/convolog"), &data)?),
+                system_data: Some(system_data(Path::new(SYSTEM_DATA), &data, &id)),
                 data,
                 scratch,
                 account: Some(Account::unprivileged(&passwd).ok_or(Error::NoAccount)?),
@@ -62,6 +66,16 @@ impl Places {
         let home = home.filter(|path| path.is_absolute()).map(|home| home.join(".cache"));
         let cache = xdg.or(home).map_or_else(|| data.join("cache"), |folder| folder.join("convolog"));
         Ok(Self { cache, data, system_data: None, scratch, account: None })
+    }
+
+    /// Where the services of `data_dir` keep their data; `None`, and nothing made, when no process has used it.
+    pub(crate) fn existing_data(uid: u32, data_dir: &Path) -> Option<PathBuf> {
+        let data = data_dir.canonicalize().ok()?;
+        if uid != 0 {
+            return Some(data);
+        }
+        let id = fs::read_to_string(data.join(INSTALLATION)).ok()?;
+        Some(system_data(Path::new(SYSTEM_DATA), &data, &id))
     }
 
     /// The folder for the data of PostgreSQL.
@@ -78,15 +92,17 @@ impl Places {
 }
 
 /// The folder below `root` that belongs to this data directory and to its id.
-fn system_data(root: &Path, data: &Path) -> Result<PathBuf, Error> {
-    let id = installation(data)?;
+fn system_data(root: &Path, data: &Path, id: &str) -> PathBuf {
     let hash = Sha256::digest([data.as_os_str().as_encoded_bytes(), b"\n", id.as_bytes()].concat());
-    Ok(root.join(hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>()))
+    root.join(hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
+
+/// The file in the data directory that holds its id.
+const INSTALLATION: &str = "installation";
 
 /// The id in the data directory, made at the first call; processes that come at the same time agree on one.
 fn installation(data: &Path) -> Result<String, Error> {
-    let path = data.join("installation");
+    let path = data.join(INSTALLATION);
     let proposal = data.join(format!("installation.{}", random_hex(8)?));
     if !path.exists() {
         fs::write(&proposal, random_hex(16)?).map_err(cannot("write", &proposal))?;
@@ -127,7 +143,7 @@ mod tests {
         let folder = |name: &str| {
             let data = checkouts.path().join(name);
             fs::create_dir_all(&data).unwrap();
-            system_data(Path::new("/var/lib/convolog"), &data).unwrap()
+            system_data(Path::new(SYSTEM_DATA), &data, &installation(&data).unwrap())
         };
         let first = folder("first");
         assert_eq!(folder("first"), first);

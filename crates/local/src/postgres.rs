@@ -19,6 +19,8 @@ use crate::{
 };
 
 const NAME: &str = "postgres";
+/// In the cluster: process id, port and state of its server.
+pub(crate) const PID_FILE: &str = "postmaster.pid";
 /// How long recovery after a crash may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How long a port, or the memory of a killed server, may stay taken.
@@ -86,7 +88,7 @@ impl Postgres {
         private_dir(&folder, account)?;
         let lock = Lock::of_data(&folder)?;
         let data = folder.join("data");
-        end_left_over(NAME, &data.join("postmaster.pid"), &data, &["INT", "QUIT", "KILL"]).await?;
+        end_left_over(NAME, &data.join(PID_FILE), &data, &["INT", "QUIT", "KILL"]).await?;
         let password = make(binaries, &options, &folder, &data).await?;
         let (guard, port) = launch(binaries, &options, &folder, &data, options.port).await?;
         Ok(Self { guard, binaries: binaries.clone(), options, folder, data, port, password, _lock: lock })
@@ -152,7 +154,7 @@ impl Postgres {
     /// As [`Self::start`].
     pub async fn start_again(&mut self) -> Result<(), Error> {
         self.guard.kill().await?;
-        end_left_over(NAME, &self.data.join("postmaster.pid"), &self.data, &["QUIT", "KILL"]).await?;
+        end_left_over(NAME, &self.data.join(PID_FILE), &self.data, &["QUIT", "KILL"]).await?;
         let (guard, _) = launch(&self.binaries, &self.options, &self.folder, &self.data, Some(self.port)).await?;
         self.guard = guard;
         Ok(())
@@ -240,7 +242,7 @@ fn arguments(options: &PostgresOptions, data: &Path, port: u16) -> Vec<OsString>
 /// Waits until the server says in its pid file that it takes connections. Asking the port instead could be answered
 /// by a stranger who has taken it.
 async fn ready(guard: &mut Guard, data: &Path) -> Result<(), String> {
-    let pid_file = data.join("postmaster.pid");
+    let pid_file = data.join(PID_FILE);
     let pid = guard.pid().to_string();
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {

@@ -85,7 +85,7 @@ pub(crate) async fn end_left_over(
 }
 
 /// Whether the process lives and its command line names the folder.
-fn is_ours(pid: u32, dir: &Path) -> bool {
+pub(crate) fn is_ours(pid: u32, dir: &Path) -> bool {
     let dir = dir.as_os_str().as_encoded_bytes();
     let names = |text: &[u8]| text.windows(dir.len()).any(|part| part == dir);
     if Path::new("/proc/self").exists() {

@@ -4,7 +4,7 @@ use domain::tenant::Role;
 use domain::{Email, TenantId, UserId};
 use sqlx::Row as _;
 
-use crate::{ApiDatabase, Error};
+use crate::{ApiDatabase, Error, TenantTx};
 
 /// Most accounts of one address that a log-in looks at; whoever has more names the tenant.
 pub const MAX_ACCOUNTS_PER_EMAIL: i32 = 8;
@@ -52,4 +52,11 @@ pub async fn accounts_by_email(
             })
         })
         .collect()
+}
+
+/// The name of a tenant, if there is one of this id.
+pub async fn tenant_name(database: &ApiDatabase, tenant: TenantId) -> Result<Option<String>, Error> {
+    let mut tx = TenantTx::begin_with(database, tenant, "begin read only").await?;
+    let query = sqlx::query_scalar("select name from tenants where tenant_id = $1").bind(tenant.0);
+    Ok(query.fetch_optional(tx.connection()).await?)
 }

@@ -17,7 +17,7 @@ mod tasks;
 mod tenant_tx;
 mod tenants_tx;
 
-pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email};
+pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email, tenant_name};
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
 pub use error::Error;
 pub use leases::{Lease, Leases, Work};

@@ -226,7 +226,7 @@ async fn odd_paths_queries_and_headers_are_refused_and_never_a_fault_of_ours() {
         assert!((400..500).contains(&reply.status), "{path}: {}", reply.body);
         assert_problem(&reply, reply.status, reply.code());
     }
-    let many: String = (0..2000).map(|n| format!("a{n}={n}&")).collect();
+    let many: String = (0..500).map(|n| format!("a{n}={n}&")).collect();
     assert_problem(&user.get(&format!("/v1/sessions?{many}")).await, 422, "validation_failed");
     for (name, value) in
         [("if-match", "\u{e4}"), ("idempotency-key", "\u{7f}"), ("traceparent", "garbage"), ("cookie", "sid=1")]

@@ -3,6 +3,7 @@
 mod auth;
 mod commands;
 mod conditions;
+mod connections;
 mod edges;
 mod feed;
 mod hostile;
@@ -13,6 +14,7 @@ mod problems;
 mod reads;
 mod routes;
 mod sizes;
+mod socket;
 mod tokens;
 mod values;
 

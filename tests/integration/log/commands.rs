@@ -19,6 +19,7 @@ fn context(user: &User, key: Option<&str>) -> CommandContext {
         causation_id: Uuid::now_v7(),
         traceparent: None,
         occurred_at: DateTime::UNIX_EPOCH,
+        bytes: 0,
     }
 }
 

@@ -234,7 +234,7 @@ async fn a_body_that_breaks_off_is_the_clients_error() {
 async fn the_hash_tells_method_target_and_body_apart() {
     let hash = async |method: Method, uri: &str, body: Body| {
         let request = Request::builder().method(method).uri(uri).header(header::CONTENT_TYPE, "application/json");
-        JsonBody::<NoFields>::from_request(request.body(body).unwrap(), &()).await.unwrap().request_hash
+        JsonBody::<NoFields>::from_request(request.body(body).unwrap(), &()).await.unwrap().received.hash
     };
     let first = hash(Method::POST, "/a?b", Body::from("{}")).await;
     assert_eq!(first, <[u8; 32]>::from(Sha256::digest(b"POST\n/a?b\n{}")));

@@ -16,7 +16,7 @@ enum Flaw {
 }
 
 /// The bytes as text, when they are JSON that every part of the service can hold.
-pub(super) fn checked(bytes: &[u8]) -> Result<&str, Error> {
+pub fn checked(bytes: &[u8]) -> Result<&str, Error> {
     let text = std::str::from_utf8(bytes).map_err(|broken| {
         Error::new(Code::InvalidJson, format!("not UTF-8{}", position(bytes, broken.valid_up_to())))
     })?;

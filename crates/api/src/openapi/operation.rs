@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use super::{About, Header, headers, problems, schemas::Schemas, schemas::query_parameters};
-use crate::error::Code;
+use crate::{admission::REFUSALS, error::Code};
 
 /// What handlers' parts add to.
 pub(crate) struct Operation<'a> {
@@ -22,8 +22,7 @@ pub(crate) struct Operation<'a> {
 
 impl<'a> Operation<'a> {
     pub(super) fn new(path: &'static str, about: &'a About, schemas: &'a mut Schemas) -> Self {
-        let mut codes = about.codes.to_vec();
-        codes.push(Code::Internal);
+        let codes = [about.codes, &REFUSALS, &[Code::Internal]].concat();
         Self {
             path,
             about,

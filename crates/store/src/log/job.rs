@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::room::Place;
 use super::unit::{Stop, StopKind, Unit};
 use super::{CommandContext, ExecuteError, Outcome};
 use crate::Error;
@@ -60,6 +61,7 @@ pub(super) struct TypedJob<R, E, F> {
     rejection: Option<E>,
     lost_races: u32,
     outcome_unknown: bool,
+    _place: Place,
     answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
 }
 
@@ -67,9 +69,19 @@ impl<R, E, F> TypedJob<R, E, F> {
     pub(super) fn new(
         context: CommandContext,
         decide: F,
+        place: Place,
         answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
     ) -> Self {
-        Self { context, decide, receipt: None, rejection: None, lost_races: 0, outcome_unknown: false, answer }
+        Self {
+            context,
+            decide,
+            receipt: None,
+            rejection: None,
+            lost_races: 0,
+            outcome_unknown: false,
+            _place: place,
+            answer,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `writer` gathers commands into batches and decides them, `unit` is what a command's closure sees, `append` is the
 //! round trip to PostgreSQL, `load` folds cold streams, `refusal` answers what was not
-//! stored; `second_door` appends inside a transaction that also writes tables beside the log.
+//! stored, `room` bounds what is taken on; `second_door` appends inside a transaction that also writes tables beside the log.
 
 mod append;
 mod batch;
@@ -10,6 +10,7 @@ mod cache;
 mod job;
 mod load;
 mod refusal;
+mod room;
 mod second_door;
 mod snapshot;
 mod unit;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error, TenantContext};
 use job::TypedJob;
+use room::Room;
 pub use unit::{Stop, Unit};
 use writer::Writer;
 
@@ -40,8 +42,11 @@ pub type OnCommit = Arc<dyn Fn(&[(TenantId, u64)]) + Send + Sync>;
 pub struct LogSettings {
     /// Writer tasks, each with a connection of its own. A tenant is always with the same one.
     pub writers: usize,
-    /// Commands that may wait for one writer; beyond it they are refused as [`Error::Overloaded`].
+    /// Commands that one writer has taken on and not answered; beyond it they are refused as [`Error::Overloaded`].
+    /// A commit takes up to `max_batch` of them, so the last of the default waits for eight commits.
     pub queue: usize,
+    /// Bytes of these commands together, about what their bodies had.
+    pub queue_bytes: usize,
     /// Streams whose state each writer keeps.
     pub cached_streams: usize,
     /// Most commands in one commit.
@@ -52,7 +57,14 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { writers: 2, queue: 1024, cached_streams: 50_000, max_batch: 256, snapshot_every: 500 }
+        Self {
+            writers: 2,
+            queue: 2048,
+            queue_bytes: 16 * 1024 * 1024,
+            cached_streams: 50_000,
+            max_batch: 256,
+            snapshot_every: 500,
+        }
     }
 }
 
@@ -80,13 +92,15 @@ pub struct CommandContext {
     pub traceparent: Option<String>,
     /// Now, as the caller's clock says; microseconds.
     pub occurred_at: DateTime<Utc>,
+    /// About how much memory the command takes until it is answered.
+    pub bytes: usize,
 }
 
 impl CommandContext {
     /// A command without a key, caused by the request of this id and no other.
     pub fn new(caller: TenantContext, request: Uuid, occurred_at: DateTime<Utc>) -> Self {
         let (correlation_id, causation_id) = (request, request);
-        Self { caller, key: None, correlation_id, causation_id, traceparent: None, occurred_at }
+        Self { caller, key: None, correlation_id, causation_id, traceparent: None, occurred_at, bytes: 0 }
     }
 }
 
@@ -119,7 +133,13 @@ pub enum ExecuteError<E> {
 /// The way to append: a handle on the writers of this process, cheap to clone.
 #[derive(Clone)]
 pub struct Log {
-    writers: Arc<[mpsc::Sender<Box<dyn job::Job>>]>,
+    writers: Arc<[Lane]>,
+}
+
+/// The way to one writer.
+struct Lane {
+    commands: mpsc::UnboundedSender<Box<dyn job::Job>>,
+    room: Room,
 }
 
 impl Log {
@@ -130,12 +150,13 @@ impl Log {
         settings: &LogSettings,
         on_commit: OnCommit,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), Error> {
-        let mut senders = Vec::new();
+        let mut lanes = Vec::new();
         let mut tasks = Vec::new();
         for _ in 0..settings.writers.max(1) {
-            let (sender, receiver) = mpsc::channel(settings.queue);
+            // Bounded by the room, which also counts what the writer has taken out of it.
+            let (commands, receiver) = mpsc::unbounded_channel();
             let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), receiver);
-            senders.push(sender);
+            lanes.push(Lane { commands, room: Room::new(settings.queue, settings.queue_bytes) });
             tasks.push(spawn("writer", writer.run()));
         }
         let all = spawn("writers", async move {
@@ -145,12 +166,17 @@ impl Log {
                 }
             }
         });
-        Ok((Self { writers: senders.into() }, all))
+        Ok((Self { writers: lanes.into() }, all))
     }
 
     /// Whether all writers are alive.
     pub fn is_running(&self) -> bool {
-        self.writers.iter().all(|writer| !writer.is_closed())
+        self.writers.iter().all(|writer| !writer.commands.is_closed())
+    }
+
+    /// Whether no writer takes on anything now: a command would be refused whosever it is.
+    pub fn is_full(&self) -> bool {
+        self.writers.iter().all(|writer| writer.room.is_full())
     }
 
     /// Decides and appends one command; the answer is durable. Dropping the future does not stop the command.
@@ -166,13 +192,9 @@ impl Log {
     {
         let writer = &self.writers[usize::from(context.caller.tenant().0.as_bytes()[15]) % self.writers.len()];
         let (answer, answered) = oneshot::channel();
-        let job = TypedJob::new(context, decide, answer);
-        writer.try_send(Box::new(job)).map_err(|refused| {
-            ExecuteError::Store(match refused {
-                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => Error::ShuttingDown,
-            })
-        })?;
+        let place = writer.room.take(context.bytes).ok_or(ExecuteError::Store(Error::Overloaded))?;
+        let job = TypedJob::new(context, decide, place, answer);
+        writer.commands.send(Box::new(job)).map_err(|_ended| ExecuteError::Store(Error::ShuttingDown))?;
         match answered.await {
             Ok(answer) => answer,
             // The writer died with the command in its hands.

@@ -44,7 +44,7 @@ pub(super) struct Writer {
     database: ApiDatabase,
     settings: LogSettings,
     on_commit: OnCommit,
-    commands: mpsc::Receiver<Box<dyn Job>>,
+    commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     /// Tasks that will report.
@@ -61,7 +61,7 @@ impl Writer {
         database: ApiDatabase,
         settings: LogSettings,
         on_commit: OnCommit,
-        commands: mpsc::Receiver<Box<dyn Job>>,
+        commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     ) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
         let states = States::new(settings.cached_streams);

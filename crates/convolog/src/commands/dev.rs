@@ -1,34 +1,57 @@
 //! `convolog dev`: everything in one process, from an empty machine to the ready line and back.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
 
 use api::passwords::Cost;
+use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
 use crate::secrets::Secrets;
 use crate::seed::{self, seed};
 use crate::services::{Services, places};
-use crate::settings::DevSettings;
+use crate::settings::ServiceSettings;
 
-/// Runs until Ctrl-C or SIGTERM. `home` and `xdg_cache_home` are the variables, for the cache of local services.
-pub async fn run(settings: &DevSettings, home: Option<&Path>, xdg_cache_home: Option<&Path>) -> anyhow::Result<()> {
+/// Shown below the help.
+pub const EXAMPLES: &str = "Examples:
+  convolog                                 everything on this machine, at http://127.0.0.1:8080
+  convolog dev --listen 127.0.0.1:0        the same on a free port, named in the ready line
+  DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
+                                           on servers that are already there";
+
+/// Settings of `convolog dev`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Where the API listens; port 0 picks a free one.
+    #[arg(long, env = "CONVOLOG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// The URL by which clients reach the API, also the issuer of access tokens.
+    #[arg(long, env = "CONVOLOG_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Where PostgreSQL and NATS are.
+    #[command(flatten)]
+    pub services: ServiceSettings,
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let start = async {
-        let places = places(home, xdg_cache_home, &settings.data_dir)?;
+        let places = places(folders, &settings.services.data_dir)?;
         let secrets = Secrets::load_or_make(&places.data)?;
-        let services = Services::start(settings, &places, &secrets).await?;
+        let services = Services::start(&settings.services, &places, &secrets).await?;
         let node = start_node(settings, &services, &secrets).await?;
         Ok::<_, anyhow::Error>((services, node))
     };
     let (services, node) = tokio::select! {
         started = start => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(Exit::Done),
+        _ = interrupt.recv() => return Ok(Exit::Done),
     };
     tokio::select! {
         _ = terminate.recv() => {}
@@ -36,10 +59,11 @@ pub async fn run(settings: &DevSettings, home: Option<&Path>, xdg_cache_home: Op
     }
     tracing::info!("stopping");
     node.stop().await?;
-    services.stop().await
+    services.stop().await?;
+    Ok(Exit::Done)
 }
 
-async fn start_node(settings: &DevSettings, services: &Services, secrets: &Secrets) -> anyhow::Result<Node> {
+async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets) -> anyhow::Result<Node> {
     let node = Node::start(NodeSettings {
         databases: services.databases.clone(),
         nats: services.nats_access.clone(),
@@ -49,6 +73,7 @@ async fn start_node(settings: &DevSettings, services: &Services, secrets: &Secre
             signing_seed: secrets.signing_seed()?,
             password_cost: Cost::default(),
             log: LogSettings::default(),
+            server: api::ServerSettings::default(),
         }),
         relay: Some(RelaySettings::named(&services.holder)),
         projector: Some(ProjectorSettings::named(&services.holder)),

@@ -1,0 +1,92 @@
+//! What is asked of every request before anything else is done for it: a head of bounded size, one host, and room.
+
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::SocketAddr;
+
+use crate::{
+    error::{Code, Error},
+    server::OverLimit,
+    state::Api,
+};
+
+/// Longest request target (path and query) in bytes.
+pub const MAX_TARGET: usize = 8 * 1024;
+/// Most header fields of a request.
+pub const MAX_HEADERS: usize = 64;
+/// Most bytes of all header fields of a request together, names and values.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Longest time until an answer begins. Everything that a request waits for has a shorter limit of its own.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What any request may be answered before its handler is asked.
+pub(crate) const REFUSALS: [Code; 4] = [Code::InvalidHeader, Code::UriTooLong, Code::HeadersTooLarge, Code::Overloaded];
+
+/// The layer, inside [`crate::problem::answer`] and outside everything else.
+pub(crate) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let over_limit = request.extensions().get::<OverLimit>().is_some();
+    let mut response = match check(&api, &request, over_limit) {
+        Ok(()) => {
+            let writes = !is_read(request.method());
+            tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+                .await
+                .unwrap_or_else(|_elapsed| late(writes).into_response())
+        }
+        Err(error) => error.into_response(),
+    };
+    if over_limit {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn check(api: &Api, request: &Request, over_limit: bool) -> Result<(), Error> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET {
+        return Err(Error::new(Code::UriTooLong, "Path and query may have at most 8 KiB."));
+    }
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+        return Err(Error::new(Code::HeadersTooLarge, "A request may have at most 64 headers of 16 KiB in all."));
+    }
+    if request.extensions().get::<ConnectInfo<SocketAddr>>().is_some() {
+        check_host(headers)?;
+    }
+    // Whoever looks after this process is told how it is, however busy it is.
+    if !request.uri().path().starts_with("/v1/") {
+        return Ok(());
+    }
+    if over_limit {
+        return Err(Error::new(Code::Overloaded, "Too many connections; nothing was done."));
+    }
+    if !is_read(request.method()) && api.inner.log.is_full() {
+        return Err(Error::overloaded());
+    }
+    Ok(())
+}
+
+/// A request names the host that it is for, once (RFC 9112, 3.2).
+fn check_host(headers: &HeaderMap) -> Result<(), Error> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if !host.is_empty() => Ok(()),
+        _ => Err(Error::new(Code::InvalidHeader, "Send the header Host once.")),
+    }
+}
+
+/// A command may have been recorded although its answer comes too late.
+fn late(writes: bool) -> Error {
+    match writes {
+        true => Error::new(Code::OutcomeUnknown, "It took too long. Repeat it with its Idempotency-Key."),
+        false => Error::new(Code::Overloaded, "It took too long; try again shortly."),
+    }
+}

@@ -1,0 +1,141 @@
+//! How a second process reaches the services: by the settings, else those that a running `convolog dev` has. It makes
+//! nothing, no data directory and no secret, and it logs in with the role that it is asked for, never as administrator.
+
+use local::Running;
+use store::ConnectionSettings;
+
+use crate::commands::Failure;
+use crate::node::Nats;
+use crate::secrets::Secrets;
+use crate::services::DATABASE;
+use crate::settings::ServiceSettings;
+
+/// The services that a second process may use.
+pub struct Attached {
+    settings: ServiceSettings,
+    running: Option<Running>,
+    secrets: Option<Secrets>,
+}
+
+/// A log-in role of PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `convolog_api`.
+    Api,
+    /// `convolog_projector`.
+    Projector,
+    /// `convolog_relay`.
+    Relay,
+}
+
+impl Attached {
+    /// Looks for them. Whether they answer is found out by whoever connects.
+    pub fn find(settings: &ServiceSettings) -> Result<Self, Failure> {
+        let running = Running::find(local::current_uid()?, &settings.data_dir);
+        let secrets = Secrets::load(&settings.data_dir)?;
+        Ok(Self { settings: settings.clone(), running, secrets })
+    }
+
+    /// PostgreSQL as one of the roles, with so many connections at most.
+    pub fn database(&self, role: Role, connections: u32) -> Result<ConnectionSettings, Failure> {
+        let (variable, name, url) = match role {
+            Role::Api => ("CONVOLOG_API_DATABASE_URL", "convolog_api", &self.settings.api_database_url),
+            Role::Projector => {
+                ("CONVOLOG_PROJECTOR_DATABASE_URL", "convolog_projector", &self.settings.projector_database_url)
+            }
+            Role::Relay => ("CONVOLOG_RELAY_DATABASE_URL", "convolog_relay", &self.settings.relay_database_url),
+        };
+        if let Some(url) = url {
+            return Ok(ConnectionSettings::from_url(variable, url, connections)?);
+        }
+        let server = match (&self.settings.database_url, self.running.and_then(|running| running.postgres)) {
+            (Some(url), _) => ConnectionSettings::from_url("DATABASE_URL", url, connections)?,
+            (None, Some(port)) => {
+                let url = format!("postgres://127.0.0.1:{port}/{DATABASE}");
+                ConnectionSettings::from_url("DATABASE_URL", &url, connections)?
+            }
+            (None, None) => return Err(self.nothing_runs(variable)),
+        };
+        let Some(secrets) = &self.secrets else { return Err(self.no_password(variable, name)) };
+        let passwords = secrets.roles();
+        let password = match role {
+            Role::Api => passwords.api,
+            Role::Projector => passwords.projector,
+            Role::Relay => passwords.relay,
+        };
+        Ok(server.as_role(name, &password, connections))
+    }
+
+    /// NATS; `None` when it is not set and no local one runs. Whoever can do without goes on.
+    pub fn nats(&self) -> Option<Nats> {
+        if let Some(url) = &self.settings.nats_url {
+            return Some(Nats { url: url.clone(), passwords: None });
+        }
+        let port = self.running?.nats?;
+        let passwords = self.secrets.as_ref()?.nats().clone();
+        Some(Nats { url: format!("nats://127.0.0.1:{port}"), passwords: Some(passwords) })
+    }
+
+    fn nothing_runs(&self, variable: &str) -> Failure {
+        let folder = self.settings.data_dir.display();
+        let reason = format!(
+            "no `convolog dev` runs with the data directory {folder}: start it, name its folder with --data-dir, or \
+             set {variable}"
+        );
+        Failure::Unavailable(anyhow::Error::msg(reason))
+    }
+
+    fn no_password(&self, variable: &str, role: &str) -> Failure {
+        let folder = self.settings.data_dir.display();
+        let reason = format!(
+            "the password of {role} is not known: set {variable}, or name with --data-dir the folder whose secrets \
+             were used for the database (there are none in {folder})"
+        );
+        Failure::Unavailable(anyhow::Error::msg(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn settings(data_dir: &Path) -> ServiceSettings {
+        ServiceSettings {
+            data_dir: data_dir.to_owned(),
+            database_url: None,
+            api_database_url: None,
+            projector_database_url: None,
+            relay_database_url: None,
+            nats_url: None,
+        }
+    }
+
+    #[test]
+    fn a_wrong_folder_is_an_error_that_says_what_to_do_and_nothing_is_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("wrong");
+        let attached = Attached::find(&settings(&folder)).unwrap();
+        let failure = attached.database(Role::Api, 1).unwrap_err();
+        assert_eq!(failure.code(), 3);
+        let message = failure.to_string();
+        assert!(message.contains("start it") && message.contains(&folder.display().to_string()), "{message}");
+        assert!(attached.nats().is_none());
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn an_administrators_url_is_used_with_the_role_and_its_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = Some("postgres://boss:hers@127.0.0.1:1/convolog".to_owned());
+        let given = ServiceSettings { database_url: url, ..settings(folder.path()) };
+        let failure = Attached::find(&given).unwrap().database(Role::Api, 1).unwrap_err();
+        assert!(failure.to_string().contains("CONVOLOG_API_DATABASE_URL"), "{failure}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        Secrets::load_or_make(folder.path()).unwrap();
+        let attached = Attached::find(&given).unwrap();
+        let text = format!("{:?}", attached.database(Role::Api, 1).unwrap());
+        assert!(text.contains("convolog_api") && !text.contains("boss") && !text.contains("hers"), "{text}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The subcommands, one file each: settings with examples, and `run`.
+
+pub mod dev;
+pub mod import;
+pub mod openapi;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::Settings),
+    /// Import conversations from a file of JSON lines into a tenant's log.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Settings),
+    /// Print the OpenAPI document of the HTTP API; needs no service.
+    #[command(after_help = openapi::EXAMPLES)]
+    Openapi,
+}
+
+/// How a subcommand ended when nothing was in its way; the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Done = 0,
+    /// It has found something that somebody should look at.
+    Found = 1,
+}
+
+/// Why a subcommand could not do its work; [`Failure::code`] is the exit code.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was asked for makes no sense, or names something that does not exist.
+    Usage(anyhow::Error),
+    /// A service is not there, or does not do what it should. What `?` makes of any error.
+    Unavailable(anyhow::Error),
+}
+
+impl Failure {
+    /// Bad usage, in a sentence.
+    pub fn usage(reason: impl Into<String>) -> Self {
+        Self::Usage(anyhow::Error::msg(reason.into()))
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Unavailable(_) => 3,
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Usage(error) | Self::Unavailable(error)) = self;
+        write!(f, "{error:#}")
+    }
+}
+
+/// What `main` has read of the environment beside the settings.
+#[derive(Clone, Debug, Default)]
+pub struct UserFolders {
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`.
+    pub xdg_cache_home: Option<PathBuf>,
+}
+
+impl Command {
+    /// What is logged when nothing is set: a server says what it does, a tool only what is wrong.
+    pub fn default_log(&self) -> &'static str {
+        match self {
+            Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
+            Self::Import(_) | Self::Openapi => "warn,async_nats=error",
+        }
+    }
+
+    /// Runs it to its end.
+    pub async fn run(self, folders: &UserFolders) -> Result<Exit, Failure> {
+        match self {
+            Self::Dev(settings) => dev::run(&settings, folders).await,
+            Self::Import(settings) => import::run(&settings).await,
+            Self::Openapi => openapi::run(),
+        }
+    }
+}
+
+/// Cancels at Ctrl-C or SIGTERM; a second one ends the process at once.
+fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    store::spawn("signals", async move {
+        for end in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if end {
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

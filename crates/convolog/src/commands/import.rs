@@ -1,0 +1,181 @@
+//! `convolog import`: conversations from a file of JSON lines into a tenant's log.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api::Api;
+use bus::{Bus, User};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use clap::Args;
+use domain::{Email, TenantId};
+use store::{ApiDatabase, Log, LogSettings, OnCommit, accounts_by_email, tenant_name};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Exit, Failure};
+use crate::attach::{Attached, Role};
+use crate::import::report::Report;
+use crate::import::{Progress, Target, lines, run as import};
+use crate::settings::ServiceSettings;
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "Each line is one conversation:
+  {\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}, {\"role\": \"assistant\", \"content\": \"Hi!\"}],
+   \"id\": \"chat-17\", \"created\": \"2026-11-02T09:30:00Z\", \"model\": \"gpt-4\", \"metadata\": {\"channel\": \"web\"}}
+Only `messages` is required. What is in the log already is left as it is: after an interruption, run it again.
+
+Examples:
+  convolog import chats.jsonl --email ada@example.com
+  convolog import chats.jsonl --dry-run
+  zcat chats.jsonl.gz | convolog import - --tenant 01a2046a-b01f-7338-8721-f968a8e95204
+
+Exit codes: 0 all is in the log, 1 some lines are not, 2 bad usage, 3 a service is unavailable.";
+
+/// Connections beside the writer's: for streams that have to be looked up.
+const CONNECTIONS: u32 = 4;
+/// How long an import waits for NATS at its end, only to tell the relay that there is something new.
+const NATS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Settings of `convolog import`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// A file of JSON lines; `-` is standard input.
+    pub file: PathBuf,
+    /// The tenant, by its id.
+    #[arg(long, value_name = "UUID", required_unless_present_any = ["email", "dry_run"])]
+    pub tenant: Option<Uuid>,
+    /// The tenant, by the address of a user who belongs to no other.
+    #[arg(long, conflicts_with = "tenant")]
+    pub email: Option<String>,
+    /// Check the whole file first and import nothing when a line is bad; the file is read twice.
+    #[arg(long)]
+    pub strict: bool,
+    /// Only read and check; needs no service.
+    #[arg(long, conflicts_with = "strict")]
+    pub dry_run: bool,
+    /// Where PostgreSQL and NATS are.
+    #[command(flatten)]
+    pub services: ServiceSettings,
+}
+
+/// Runs to the end of the file, or until Ctrl-C and the end of what is under way then.
+pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
+    let stop = CancellationToken::new();
+    super::stop_on_signal(stop.clone())?;
+    #[expect(clippy::disallowed_methods, reason = "what has no time of its own happens when it is imported")]
+    let now = Utc::now().trunc_subsecs(6);
+    let (_, size) = open(&settings.file)?;
+    if settings.strict && size.is_none() {
+        return Err(Failure::usage("--strict reads the file twice: it must be a file, not a pipe or standard input"));
+    }
+    if settings.dry_run || settings.strict {
+        let report = only_read(settings, now, &stop).await?;
+        if settings.dry_run || report.bad > 0 || report.interrupted {
+            print(&format!(
+                "{} conversations with {} messages, {} bad lines; nothing was imported",
+                report.new, report.messages, report.bad
+            ))?;
+            return Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done });
+        }
+    }
+    record(settings, now, &stop).await
+}
+
+async fn only_read(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Report, Failure> {
+    let (source, size) = open(&settings.file)?;
+    let mut report = Report::new(Progress::new(size), now);
+    let read = import(None, lines::read(source), stop, &mut report).await;
+    report.close();
+    read?;
+    Ok(report)
+}
+
+async fn record(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Exit, Failure> {
+    let attached = Attached::find(&settings.services)?;
+    let database = ApiDatabase::connect(attached.database(Role::Api, CONNECTIONS)?).await.context("no import")?;
+    let (tenant, name) = choose(&database, settings).await?;
+    let bus = match attached.nats() {
+        Some(nats) => Some(nats.connect(User::Api).await?),
+        None => None,
+    };
+    let on_commit: OnCommit = bus.as_ref().map_or_else(|| -> OnCommit { std::sync::Arc::new(|_| {}) }, Api::doorbell);
+    // A tenant is always with one writer.
+    let log = LogSettings { writers: 1, ..LogSettings::default() };
+    let (log, writers) = Log::start(&database, &log, on_commit.clone()).await?;
+
+    let (source, size) = open(&settings.file)?;
+    let mut report = Report::new(Progress::new(size), now);
+    let target = Target::new(log, tenant, Uuid::now_v7(), now);
+    let imported = import(Some(&target), lines::read(source), stop, &mut report).await;
+    drop(target);
+    writers.await?;
+    if let Some(bus) = bus
+        && report.events > 0
+    {
+        ring(&bus, &on_commit, tenant, report.seq).await;
+    }
+    database.close().await;
+    report.close();
+    print(&format!("{name} ({tenant}): {report}"))?;
+    if imported.is_err() || report.interrupted {
+        print("not all of it is imported: run the same command again to go on")?;
+    }
+    imported?;
+    Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done })
+}
+
+/// The file, and its size when it can be read again.
+fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
+    if file == Path::new("-") {
+        return Ok((Box::new(BufReader::new(std::io::stdin())), None));
+    }
+    let unreadable = |error: std::io::Error| Failure::usage(format!("{} can't be read: {error}", file.display()));
+    let opened = File::open(file).map_err(unreadable)?;
+    let about = opened.metadata().map_err(unreadable)?;
+    if about.is_dir() {
+        return Err(Failure::usage(format!("{} is a folder", file.display())));
+    }
+    Ok((Box::new(BufReader::with_capacity(256 * 1024, opened)), about.is_file().then_some(about.len())))
+}
+
+/// The tenant that the settings name, and its name.
+async fn choose(database: &ApiDatabase, settings: &Settings) -> Result<(TenantId, String), Failure> {
+    if let Some(tenant) = settings.tenant.map(TenantId) {
+        let name = tenant_name(database, tenant).await?;
+        return name.map(|name| (tenant, name)).ok_or_else(|| Failure::usage(format!("there is no tenant {tenant}")));
+    }
+    let email = settings.email.as_deref().unwrap_or_default();
+    let email = Email::parse(email).map_err(|error| Failure::usage(format!("--email {email}: {error}")))?;
+    let mut accounts = accounts_by_email(database, &email, None).await?;
+    match (accounts.pop(), accounts.is_empty()) {
+        (None, _) => Err(Failure::usage(format!("nobody with the address {email} belongs to a tenant"))),
+        (Some(only), true) => Ok((only.tenant, only.tenant_name)),
+        (Some(last), false) => {
+            accounts.push(last);
+            let choices =
+                accounts.iter().map(|account| format!("\n  --tenant {}  {}", account.tenant, account.tenant_name));
+            Err(Failure::usage(format!(
+                "{email} belongs to several tenants, choose one:{}",
+                choices.collect::<String>()
+            )))
+        }
+    }
+}
+
+/// Tells the relay once more, and waits until it is told: what was rung during the import may not have been heard.
+async fn ring(bus: &Bus, on_commit: &OnCommit, tenant: TenantId, seq: u64) {
+    if bus.ready(NATS_PATIENCE).await {
+        on_commit(&[(tenant, seq)]);
+        if let Err(error) = bus.flush().await {
+            tracing::debug!(%error, "the relay was not told, and will find it by itself");
+        }
+    }
+}
+
+fn print(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}

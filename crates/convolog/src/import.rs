@@ -1,0 +1,188 @@
+//! Conversations from elsewhere into a tenant's log: at most once however often, and whole however often interrupted.
+//!
+//! `lines` reads, `line` understands, `plan` says which commands record it, this file has them recorded, `report` counts
+//! and tells. What is there already is known by the commands' idempotency keys alone.
+
+pub mod line;
+pub mod lines;
+pub mod plan;
+mod progress;
+pub mod report;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::session::{Command, Rejection, Session};
+use domain::{Actor, ActorKind, TenantId};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use store::{CommandContext, ExecuteError, Log, TenantContext};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use line::{Conversation, LineError};
+use lines::Read;
+use plan::{Chunk, Plan};
+pub use progress::Progress;
+use report::Report;
+
+/// Conversations that are recorded at the same time: the writer commits together what waits for it.
+pub const MAX_IN_FLIGHT: usize = 128;
+/// How far in the future a conversation may lie: clocks differ, and some write local time as UTC.
+pub const MAX_FUTURE: TimeDelta = TimeDelta::days(1);
+
+/// Where conversations go.
+#[derive(Clone)]
+pub struct Target {
+    log: Log,
+    caller: TenantContext,
+    run: Uuid,
+    now: DateTime<Utc>,
+}
+
+/// What became of one conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Chunks that were there before.
+    pub there: usize,
+    /// Messages that are new.
+    pub messages: u64,
+    /// Events that are new.
+    pub events: u64,
+    /// The last event's number in the tenant's log.
+    pub seq: u64,
+}
+
+/// Why a conversation was not recorded.
+#[derive(Debug)]
+pub enum NotRecorded {
+    /// Because of itself: the others go on.
+    Line(LineError),
+    /// Because of the store: nothing goes on.
+    Store(store::Error),
+}
+
+impl Target {
+    /// A tenant's log. `now` is the time of what has none; `run` is the correlation id of all that is recorded.
+    pub fn new(log: Log, tenant: TenantId, run: Uuid, now: DateTime<Utc>) -> Self {
+        // Always the same actor: keys belong to one.
+        let actor = Actor { kind: ActorKind::System, id: Uuid::nil() };
+        #[expect(clippy::disallowed_methods, reason = "the operator imports into a tenant of the own database")]
+        let caller = TenantContext::authenticated(tenant, actor);
+        Self { log, caller, run, now }
+    }
+
+    /// Records what is not there yet of one conversation.
+    pub async fn record(&self, conversation: Conversation) -> Result<Recorded, NotRecorded> {
+        check_times(&conversation, self.now).map_err(NotRecorded::Line)?;
+        let plan = Plan::new(conversation, self.caller.tenant(), self.now);
+        let mut recorded = Recorded::default();
+        for chunk in plan.chunks {
+            let events = chunk.commands.len() as u64;
+            let posts = chunk.commands.iter().filter(|command| matches!(command, Command::PostMessage(_))).count();
+            let outcome = self.record_chunk(plan.session, chunk).await?;
+            recorded.seq = outcome.seq;
+            if outcome.replayed {
+                recorded.there += 1;
+            } else {
+                recorded.events += events;
+                recorded.messages += posts as u64;
+            }
+        }
+        Ok(recorded)
+    }
+
+    async fn record_chunk(&self, session: Uuid, chunk: Chunk) -> Result<store::Outcome<()>, NotRecorded> {
+        let Chunk { occurred_at, key, commands } = chunk;
+        let context = CommandContext { key: Some(key), ..CommandContext::new(self.caller, self.run, occurred_at) };
+        let outcome = self.log.execute(context, move |unit| {
+            for command in &commands {
+                match command {
+                    Command::Start(_) => unit.start::<Session, Rejection>(session, command.clone())?,
+                    Command::PostMessage(posted) => {
+                        // As the API does: two messages of one id would stop the projector.
+                        unit.claim(format!("message/{}", posted.message_id));
+                        unit.run::<Session, Rejection>(session, command.clone())?;
+                    }
+                    Command::End { .. } => unit.run::<Session, Rejection>(session, command.clone())?,
+                }
+            }
+            Ok(())
+        });
+        outcome.await.map_err(refused)
+    }
+}
+
+/// Fails for a conversation that lies in the future.
+pub fn check_times(conversation: &Conversation, now: DateTime<Utc>) -> Result<(), LineError> {
+    let latest = now + MAX_FUTURE;
+    let messages = conversation.messages.iter().map(|message| message.created);
+    let late = messages.chain([conversation.created, conversation.ended]).flatten().find(|time| *time > latest);
+    late.map_or(Ok(()), |time| Err(LineError::whole("invalid_value", format!("{time} lies in the future"))))
+}
+
+fn refused(error: ExecuteError<Rejection>) -> NotRecorded {
+    let line = |code, detail: &str| NotRecorded::Line(LineError::whole(code, detail));
+    match error {
+        ExecuteError::KeyReused => line("changed", "it was imported before with other messages, or in another form"),
+        ExecuteError::Rejected(Rejection::Ended) => {
+            line("session_ended", "its session was ended before all of it was imported")
+        }
+        ExecuteError::Rejected(Rejection::AlreadyStarted | Rejection::NotFound | Rejection::VersionMismatch { .. })
+        | ExecuteError::Claimed(_)
+        | ExecuteError::Store(store::Error::OtherCategory) => line("id_taken", "its id belongs to something else"),
+        ExecuteError::Store(store::Error::EventTooLarge { bytes }) => {
+            line("event_too_large", &format!("written as an event it would have more than {bytes} bytes"))
+        }
+        ExecuteError::Store(error) => NotRecorded::Store(error),
+    }
+}
+
+/// Records all lines, or with `None` only reads them; until `stop`, then only what is under way.
+///
+/// # Errors
+/// When the source or the store fails. What was recorded is counted in the report.
+pub async fn run(
+    target: Option<&Target>,
+    mut lines: mpsc::Receiver<std::io::Result<Read>>,
+    stop: &CancellationToken,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut in_flight = FuturesUnordered::new();
+    let (mut open, mut failure) = (true, None);
+    loop {
+        tokio::select! {
+            biased;
+            Some((number, result)) = in_flight.next(), if !in_flight.is_empty() => match result {
+                Ok(recorded) => report.recorded(recorded),
+                Err(NotRecorded::Line(error)) => report.bad(number, &error),
+                Err(NotRecorded::Store(error)) => {
+                    open = false;
+                    failure.get_or_insert(anyhow::Error::new(error).context("the import could not go on"));
+                }
+            },
+            () = stop.cancelled(), if open => {
+                open = false;
+                report.interrupted = true;
+            }
+            read = lines.recv(), if open && in_flight.len() < MAX_IN_FLIGHT => match read {
+                None => open = false,
+                Some(Err(error)) => {
+                    open = false;
+                    failure.get_or_insert(anyhow::Error::new(error).context("the file can't be read on"));
+                }
+                Some(Ok(read)) => if let Some((number, conversation, share)) = report.read(read) {
+                    match target {
+                        Some(target) => in_flight.push(async move {
+                            let result = target.record(conversation).await;
+                            drop(share);
+                            (number, result)
+                        }),
+                        None => report.only_read(&conversation),
+                    }
+                },
+            },
+            else => break,
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
