@@ -105,6 +105,6 @@ impl JsonSchema for AnyObject {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
+        json_schema!({"type": "object", "additionalProperties": true})
     }
 }
