@@ -38,7 +38,7 @@ use crate::{
 }))]
 pub(crate) struct Register {
     /// What the tenant is called; not only white space.
-    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"\S"))]
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"[^\s\x85]"))]
     tenant_name: String,
     #[schemars(with = "String", extend("format" = "email"), length(max = Email::MAX_LENGTH))]
     email: Email,
@@ -46,7 +46,7 @@ pub(crate) struct Register {
     #[schemars(with = "String", length(min = MIN_LENGTH, max = MAX_LENGTH), extend("format" = "password"))]
     password: Secret,
     /// What the user is called; not only white space.
-    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"\S"))]
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"[^\s\x85]"))]
     name: String,
 }
 

@@ -65,7 +65,8 @@ impl IfMatch {
         json!({
             "name": Self::NAME, "in": "header", "required": false,
             "description": "The `ETag` that the resource must still have, or `*`; else 412 `version_mismatch`.",
-            "schema": {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\")$", "examples": ["\"1\""]},
+            "schema": {"type": "string", "anyOf": [{"const": "*"}, {"pattern": "^\"[1-9][0-9]{0,18}\"$"}],
+                "examples": ["\"1\""]},
         })
     }
 }

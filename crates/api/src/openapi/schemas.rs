@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
@@ -15,10 +16,11 @@ pub(super) struct Schemas {
 impl Schemas {
     pub(super) fn new() -> Self {
         let settings = || {
-            SchemaSettings::draft2020_12().with(|settings| {
+            let settings = SchemaSettings::draft2020_12().with(|settings| {
                 settings.definitions_path = "/components/schemas".into();
                 settings.meta_schema = None;
-            })
+            });
+            settings.with_transform(RecursiveTransform(with_maximum))
         };
         Self {
             requests: settings().for_deserialize().into_generator(),
@@ -56,6 +58,17 @@ impl Schemas {
         }
         all
     }
+}
+
+/// Says what the formats of whole numbers mean, in a way that every validator understands.
+fn with_maximum(schema: &mut Schema) {
+    let maximum = match schema.get("format").and_then(Value::as_str) {
+        Some("uint64") => u64::MAX,
+        Some("int64") => i64::MAX.cast_unsigned(),
+        _ => return,
+    };
+    let members = schema.ensure_object();
+    members.entry("maximum").or_insert(maximum.into());
 }
 
 /// The parameters that a struct's fields are: `null` has no spelling in a query.
