@@ -62,6 +62,45 @@ impl Client {
         self.exchange("HTTP/1.1 200 ").await.map(drop)
     }
 
+    /// Posts a message, whatever comes of it; gives the status.
+    pub(crate) async fn try_post(&mut self, target: &Target, session: Uuid) -> anyhow::Result<u16> {
+        let posted = self.post(target, session).await;
+        self.status(posted)
+    }
+
+    /// Logs in somebody whom nobody knows, which costs as much as a wrong password; gives the status.
+    pub(crate) async fn try_login(&mut self) -> anyhow::Result<u16> {
+        use std::io::Write as _;
+        const BODY: &str = r#"{"email":"nobody@example.com","password":"nobody guesses this one"}"#;
+        self.request.clear();
+        write!(
+            self.request,
+            "POST /v1/auth/login HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{BODY}",
+            BODY.len()
+        )?;
+        let answered = self.exchange("HTTP/1.1 401 ").await.map(|_| 0);
+        self.status(answered)
+    }
+
+    /// Asks whether the service is ready; gives the status.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<u16> {
+        self.request.clear();
+        self.request.extend_from_slice(b"GET /health/ready HTTP/1.1\r\nHost: bench\r\n\r\n");
+        let answered = self.exchange("HTTP/1.1 200 ").await.map(|_| 0);
+        self.status(answered)
+    }
+
+    /// The status of what was answered last; an error when nothing was.
+    fn status(&self, outcome: anyhow::Result<u64>) -> anyhow::Result<u16> {
+        let line = std::str::from_utf8(self.answer.get(..12).unwrap_or(b""))?;
+        match (outcome, line.get(9..).and_then(|status| status.parse().ok())) {
+            (_, Some(status)) => Ok(status),
+            (Err(error), None) => Err(error),
+            (Ok(_), None) => anyhow::bail!("no status in: {line}"),
+        }
+    }
+
     /// Sends the request; the answer's body, if its status is the expected one.
     async fn exchange(&mut self, status: &str) -> anyhow::Result<&str> {
         self.stream.write_all(&self.request).await?;

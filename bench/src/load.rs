@@ -14,7 +14,7 @@ use crate::fleet::Target;
 use crate::http::Client;
 use crate::node::{NodeProcess, this_program};
 use crate::services::Services;
-use crate::{machine, paced, process};
+use crate::{machine, paced, process, storm};
 
 const BEGIN: &str = "begin";
 
@@ -35,6 +35,8 @@ pub(crate) enum Shape {
     ClosedLoop { warm_up: Duration, measured: Duration },
     /// See [`paced`].
     Paced(paced::Pace),
+    /// See [`storm`].
+    Storm(storm::Storm),
 }
 
 /// What came of it; times in microseconds.
@@ -48,6 +50,13 @@ pub(crate) struct Figures {
     /// From sending a command until its row was visible.
     pub(crate) visible_p50: f64,
     pub(crate) visible_p99: f64,
+    /// Of a storm: commands and log-ins that were refused, log-ins per second, the p99 and the failures of
+    /// `/health/ready`.
+    pub(crate) refused: usize,
+    pub(crate) logins_per_second: f64,
+    pub(crate) logins_refused: usize,
+    pub(crate) ready_p99: f64,
+    pub(crate) ready_failed: usize,
     /// CPU seconds per second.
     pub(crate) load_cores: f64,
     pub(crate) api_cores: f64,
@@ -86,6 +95,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let figures = match &plan.shape {
         Shape::Each => each(&plan, clients).await?,
         Shape::ClosedLoop { warm_up, measured } => closed_loop(&plan, clients, *warm_up, *measured).await?,
+        Shape::Storm(storm) => storm::run(&plan, clients, storm).await?,
         Shape::Paced(pace) => paced::run(&plan, clients, pace).await?,
     };
     say(&serde_json::to_string(&figures)?)

@@ -15,6 +15,7 @@ mod raw;
 mod report;
 mod rows;
 mod services;
+mod storm;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -79,6 +80,8 @@ pub(crate) enum Group {
     Hot,
     /// One client, one command at a time.
     Single,
+    /// Commands and log-ins beyond what can be done: how much of the peak is still done.
+    Overload,
     /// Memory of the process at full load, time from its start until it is ready.
     Process,
 }

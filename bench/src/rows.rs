@@ -1,6 +1,7 @@
 //! The rows of the table, each measured between two raw figures.
 
 mod aims;
+mod overload;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -93,6 +94,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
             Group::Commands => bench.commands().await?,
             Group::Hot => bench.hot().await?,
             Group::Single => bench.single().await?,
+            Group::Overload => bench.overload().await?,
             Group::Process => bench.process().await?,
         }
     }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use convolog::commands::UserFolders;
 use convolog::node::Nats as NatsAccess;
 use convolog::secrets::Secrets;
 use convolog::services::places;
@@ -29,9 +30,9 @@ impl Services {
     pub(crate) async fn start(scratch: &Path) -> anyhow::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the cache of binaries is where the product has it")]
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
+        let folders = UserFolders { home: variable("HOME"), xdg_cache_home: variable("XDG_CACHE_HOME") };
         let data = std::env::temp_dir().join("convolog-bench");
-        let mut places = places(home.as_deref(), cache.as_deref(), &data)?;
+        let mut places = places(&folders, &data)?;
         scratch.clone_into(&mut places.scratch);
         let tell = |progress| {
             let _ = writeln!(std::io::stderr(), "{progress}");

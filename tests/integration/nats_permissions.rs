@@ -151,8 +151,16 @@ async fn the_viewer_sees_events_and_can_do_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_do_anothers_work() {
     let server = Server::start().await;
-    let publish = ["events.1.x", "projected.1", "$JS.API.STREAM.INFO.EVENTS", "$JS.API.CONSUMER.CREATE.EVENTS"];
-    let subscribe = ["_INBOX_relay.>", "_INBOX_projector.>", "events.>", "doorbell.>", ">"];
+    let publish = [
+        "events.1.x",
+        "projected.1",
+        "$JS.API.STREAM.INFO.EVENTS",
+        "$JS.API.CONSUMER.CREATE.EVENTS",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.x",
+        "$JS.API.DIRECT.GET.EVENTS",
+        "_INBOX_relay.x",
+    ];
+    let subscribe = ["_INBOX_relay.>", "_INBOX_projector.>", "doorbell.>", "*.1", "$JS.>", ">"];
     may_not(&server, User::Api, &publish, &subscribe).await;
     let publish = [
         "events.1.x",

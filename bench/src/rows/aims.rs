@@ -60,6 +60,21 @@ pub(super) const VISIBLE_P99: Aim = Aim {
     more_is_better: false,
 };
 
+pub(super) const OVERLOAD_COMMANDS: Aim = Aim {
+    name: "overload",
+    what: "commands/s answered within 2 s on ten times the saturating connections, none of which backs off ÷ peak",
+    unit: "",
+    bar: 0.6,
+    goal: 0.8,
+    more_is_better: true,
+};
+
+pub(super) const OVERLOAD_LOGINS: Aim = Aim {
+    name: "overload-login",
+    what: "log-ins/s at ten times the rate that can be done, with commands going on ÷ peak",
+    ..OVERLOAD_COMMANDS
+};
+
 pub(super) const MEMORY: Aim = Aim {
     name: "memory",
     what: "peak memory of API, relay and projector at full load",

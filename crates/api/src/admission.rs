@@ -1,16 +1,13 @@
 //! What is asked of every request before anything else is done for it: a head of bounded size, one host, and room.
 
-use std::time::Duration;
-
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::net::SocketAddr;
 
 use crate::{
     error::{Code, Error},
-    server::OverLimit,
+    server::{Arrived, REQUEST_TIMEOUT},
     state::Api,
 };
 
@@ -20,21 +17,19 @@ pub const MAX_TARGET: usize = 8 * 1024;
 pub const MAX_HEADERS: usize = 64;
 /// Most bytes of all header fields of a request together, names and values.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Longest time until an answer begins. Everything that a request waits for has a shorter limit of its own.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What any request may be answered before its handler is asked.
 pub(crate) const REFUSALS: [Code; 4] = [Code::InvalidHeader, Code::UriTooLong, Code::HeadersTooLarge, Code::Overloaded];
 
 /// The layer, inside [`crate::problem::answer`] and outside everything else.
 pub(crate) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let over_limit = request.extensions().get::<OverLimit>().is_some();
-    let mut response = match check(&api, &request, over_limit) {
+    // Past a socket there is no connection to say anything.
+    let arrived = request.extensions().get::<Arrived>().copied();
+    let (over_limit, limit) = arrived.map_or((false, REQUEST_TIMEOUT), |it| (it.over_limit, it.request_timeout));
+    let mut response = match check(&api, &request, arrived) {
         Ok(()) => {
             let writes = !is_read(request.method());
-            tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
-                .await
-                .unwrap_or_else(|_elapsed| late(writes).into_response())
+            tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_elapsed| late(writes).into_response())
         }
         Err(error) => error.into_response(),
     };
@@ -48,7 +43,7 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-fn check(api: &Api, request: &Request, over_limit: bool) -> Result<(), Error> {
+fn check(api: &Api, request: &Request, arrived: Option<Arrived>) -> Result<(), Error> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET {
         return Err(Error::new(Code::UriTooLong, "Path and query may have at most 8 KiB."));
@@ -58,17 +53,19 @@ fn check(api: &Api, request: &Request, over_limit: bool) -> Result<(), Error> {
     if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
         return Err(Error::new(Code::HeadersTooLarge, "A request may have at most 64 headers of 16 KiB in all."));
     }
-    if request.extensions().get::<ConnectInfo<SocketAddr>>().is_some() {
+    if arrived.is_some() {
         check_host(headers)?;
     }
     // Whoever looks after this process is told how it is, however busy it is.
     if !request.uri().path().starts_with("/v1/") {
         return Ok(());
     }
-    if over_limit {
+    if arrived.is_some_and(|it| it.over_limit) {
         return Err(Error::new(Code::Overloaded, "Too many connections; nothing was done."));
     }
-    if !is_read(request.method()) && api.inner.log.is_full() {
+    // Signing in and registering go past the queues.
+    let queued = !is_read(request.method()) && !request.uri().path().starts_with("/v1/auth/");
+    if queued && api.inner.log.is_full() {
         return Err(Error::overloaded());
     }
     Ok(())

@@ -20,7 +20,7 @@ use crate::{
     json::at_most,
     openapi::{About, Answers, Operation, Tag, domain_types},
     paging::Query,
-    passwords::{MAX_LENGTH, MIN_LENGTH, Password, Personal, Verdict},
+    passwords::{MAX_LENGTH, MIN_LENGTH, Password, Personal, RoomToHash, Verdict},
     problem::RequestId,
     reads::{Answer, Read},
     secret::Secret,
@@ -152,6 +152,7 @@ pub(crate) const REGISTER: About = About {
 
 pub(crate) async fn register(
     State(api): State<Api>,
+    _: RoomToHash,
     request: RequestId,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Registered, Error> {
@@ -196,6 +197,7 @@ pub(crate) const LOGIN: About = About {
 
 pub(crate) async fn login(
     State(api): State<Api>,
+    _: RoomToHash,
     JsonBody { value: body, .. }: JsonBody<Login>,
 ) -> Result<Json<SignedIn>, Error> {
     let accounts = accounts_by_email(&api.inner.database, &body.email, body.tenant_id.map(TenantId)).await?;

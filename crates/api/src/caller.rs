@@ -2,6 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::{header, request::Parts};
+use chrono::{DateTime, Utc};
 use domain::tenant::Role;
 use domain::{Actor, ActorKind, UserId};
 use store::TenantContext;
@@ -21,6 +22,8 @@ pub struct Caller {
     pub user: UserId,
     /// What they may do.
     pub role: Role,
+    /// Until when their credentials are good: what lasts longer than a request ends then.
+    pub good_until: DateTime<Utc>,
 }
 
 impl Caller {
@@ -56,6 +59,6 @@ impl FromRequestParts<Api> for Caller {
         let actor = Actor { kind: ActorKind::User, id: token.grant.user.0 };
         #[expect(clippy::disallowed_methods, reason = "the token's signature and claims have just been checked")]
         let context = TenantContext::authenticated(token.grant.tenant, actor);
-        Ok(Self { context, user: token.grant.user, role: token.grant.role })
+        Ok(Self { context, user: token.grant.user, role: token.grant.role, good_until: token.good_until() })
     }
 }

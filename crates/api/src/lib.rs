@@ -15,7 +15,7 @@ pub mod conditions;
 pub mod cursor;
 mod docs;
 pub mod error;
-
+mod event_page;
 mod events;
 mod health;
 pub mod idempotency;
@@ -33,6 +33,7 @@ pub mod secret;
 pub mod server;
 mod sessions;
 mod state;
+pub mod stream;
 pub mod tokens;
 pub mod violation;
 

@@ -6,9 +6,14 @@ mod policy;
 use std::{num::NonZeroUsize, sync::Arc};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version, password_hash};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::Error;
+use crate::{
+    error::{Code, Error},
+    openapi::{Operation, Part},
+    state::Api,
+};
 
 pub use policy::{MAX_LENGTH, MIN_LENGTH, Password, Personal, Weakness};
 
@@ -81,6 +86,11 @@ impl Passwords {
         })
     }
 
+    /// Whether a request that needs a hash would be refused now.
+    pub fn is_full(&self) -> bool {
+        self.admitted.available_permits() == 0
+    }
+
     /// The password's hash as a PHC string, with a new salt; 503 when too many are waiting.
     pub async fn hash(&self, password: Password) -> Result<String, Error> {
         let argon2 = self.argon2.clone();
@@ -100,8 +110,8 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let admission =
-            Arc::clone(&self.admitted).try_acquire_owned().map_err(|full| Error::overloaded().caused_by(full))?;
+        // Without a cause: a refusal for every request of a flood must not be a line in the log.
+        let admission = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_full| Error::overloaded())?;
         let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
         // The permits go with the work: it runs on when the client goes away, and still counts.
         let permits: [OwnedSemaphorePermit; 2] = [admission, turn];
@@ -110,6 +120,24 @@ impl Passwords {
             work()
         });
         task.await.map_err(Error::internal)
+    }
+}
+
+/// Asks for room before the body is read and the database is asked: a flood of log-ins is refused for next to nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomToHash;
+
+impl Part for RoomToHash {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.fails(&[Code::Overloaded]);
+    }
+}
+
+impl FromRequestParts<Api> for RoomToHash {
+    type Rejection = Error;
+
+    async fn from_request_parts(_: &mut Parts, api: &Api) -> Result<Self, Error> {
+        if api.inner.passwords.is_full() { Err(Error::overloaded()) } else { Ok(Self) }
     }
 }
 

@@ -9,7 +9,7 @@ use domain::TenantId;
 use futures_util::StreamExt as _;
 use store::{ApiDatabase, Work};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often PostgreSQL is asked for the checkpoints of all tenants that somebody waits for: hints can get lost.
 const POLL: Duration = Duration::from_millis(50);
@@ -57,11 +57,23 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Waits until it is heard that the tenant's rows reflect `seq`, at most `limit`: look whether they do.
-    pub(crate) async fn wait(mut self, seq: u64, limit: Duration) {
+    /// Waits until it is heard that the tenant's rows reflect `seq`, at most until `deadline`: look whether they do.
+    pub(crate) async fn wait(&mut self, seq: u64, deadline: Instant) {
         let reached = self.checkpoint.wait_for(|checkpoint| *checkpoint >= seq);
         // Neither the time-out nor the gate's end says more than the look that follows.
-        let _ = tokio::time::timeout(limit, reached).await;
+        let _ = tokio::time::timeout_at(deadline, reached).await;
+    }
+
+    /// What was heard is not so, the rows are at `seq`: forgets it, and rests so that false hints cost little.
+    pub(crate) async fn was_misled(&self, seq: u64) {
+        if let Some(sender) = self.waiting.lock().get(&self.tenant) {
+            // Nobody is woken: whoever waits has nothing to gain.
+            sender.send_if_modified(|known| {
+                *known = seq;
+                false
+            });
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 use store::{TenantTx, Work};
+use tokio::time::Instant;
 
 use crate::{
     caller::Caller,
@@ -36,20 +37,28 @@ impl Read {
     pub(crate) async fn projected(api: &Api, caller: &Caller, min_seq: Option<u64>) -> Result<Self, Error> {
         let place = min_seq.map(|_| api.inner.gate.place(caller.context.tenant()));
         let mut read = Self::begin(api, caller, CHECKPOINT).await?;
-        let Some((min_seq, place)) = min_seq.zip(place).filter(|(min_seq, _)| *min_seq > read.seq) else {
+        let Some((min_seq, mut place)) = min_seq.zip(place).filter(|(min_seq, _)| *min_seq > read.seq) else {
             return Ok(read);
         };
         read.seq = number(&mut read.tx, HEAD).await?;
         read.in_log(min_seq)?;
         drop(read);
-        place.wait(min_seq, MIN_SEQ_WAIT).await;
-        // What was heard of the checkpoint is a hint: a crash may have taken rows and checkpoint back since.
-        let read = Self::begin(api, caller, CHECKPOINT).await?;
-        if read.seq >= min_seq {
-            return Ok(read);
+        let deadline = Instant::now() + MIN_SEQ_WAIT;
+        loop {
+            place.wait(min_seq, deadline).await;
+            // What was heard of the checkpoint is a hint: a crash may have taken rows and checkpoint back since.
+            let read = Self::begin(api, caller, CHECKPOINT).await?;
+            let seq = read.seq;
+            if seq >= min_seq {
+                return Ok(read);
+            }
+            drop(read);
+            if Instant::now() >= deadline {
+                let detail = "The read tables have not reached min_seq yet; the log has it.";
+                return Err(Error::new(Code::ReadModelBehind, detail).with_current_seq(seq));
+            }
+            place.was_misled(seq).await;
         }
-        let detail = "The read tables have not reached min_seq yet; the log has it.";
-        Err(Error::new(Code::ReadModelBehind, detail).with_current_seq(read.seq))
     }
 
     /// Begins a read of what the command's own transaction writes: the log, tenants, users.

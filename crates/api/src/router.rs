@@ -1,14 +1,20 @@
 //! All routes on one screen, and the layers around them.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 
 use crate::{
     admission, auth, docs, error::Error, events, health, messages, openapi::Routes, problem, sessions, state::Api,
+    stream,
 };
+
+/// What a browser may load for an answer that is no page.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
+/// How long a browser remembers to use TLS; only said when the public URL is https.
+const ONE_YEAR: &str = "max-age=31536000; includeSubDomains";
 
 /// Every route with its handler and what the document says of it.
 pub(crate) fn routes() -> Routes {
@@ -23,6 +29,7 @@ pub(crate) fn routes() -> Routes {
         .get("/v1/sessions/{id}/messages", messages::list, messages::LIST)
         .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
         .get("/v1/events", events::list, events::LIST)
+        .get("/v1/events/stream", stream::follow, stream::FOLLOW)
         .get("/health/live", health::live, health::LIVE)
         .get("/health/ready", health::ready, health::READY)
         .get("/openapi.json", docs::openapi, docs::OPENAPI)
@@ -35,17 +42,22 @@ pub fn router(api: Api) -> Router {
     routes
         .fallback(async || Error::not_found())
         .with_state(api.clone())
-        .layer(from_fn_with_state(api, admission::admit))
-        .layer(from_fn(guard))
+        .layer(from_fn_with_state(api.clone(), admission::admit))
+        .layer(from_fn_with_state(api, guard))
         .layer(from_fn(problem::answer))
 }
 
-/// Answers are a tenant's own: no cache keeps them, no browser guesses their type.
-async fn guard(request: Request, next: Next) -> Response {
+/// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for
+/// people sets a policy of its own), and who came by TLS once does not come without.
+async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(NOTHING));
+    if api.inner.tokens.issuer().starts_with("https://") {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONE_YEAR));
+    }
     response
 }

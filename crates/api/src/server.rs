@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{router, state::Api};
 
-pub(crate) use connection::OverLimit;
+pub(crate) use connection::Arrived;
 
 /// Connections of one process. Each may take [`MAX_HEAD`] twice, so this bounds memory too.
 pub const MAX_CONNECTIONS: usize = 4096;
@@ -30,6 +30,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client may read nothing of an answer that is ready.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time until an answer begins. Everything that a request waits for has a shorter limit of its own.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may go on after shutdown has begun; then their connections are cut.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// Bytes of a request's head (and of a connection's buffers) beyond which it is not even read to its end.
@@ -48,6 +50,8 @@ pub struct ServerSettings {
     pub idle_timeout: Duration,
     /// See [`STALL_TIMEOUT`].
     pub stall_timeout: Duration,
+    /// See [`REQUEST_TIMEOUT`].
+    pub request_timeout: Duration,
     /// See [`SHUTDOWN_GRACE`].
     pub shutdown_grace: Duration,
 }
@@ -59,6 +63,7 @@ impl Default for ServerSettings {
             head_timeout: HEAD_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             stall_timeout: STALL_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }

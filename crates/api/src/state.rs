@@ -7,7 +7,12 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use store::{ApiDatabase, Log, OnCommit};
 use tokio_util::sync::CancellationToken;
 
-use crate::{passwords::Passwords, read_gate::ReadGate, tokens::Tokens};
+use crate::{
+    passwords::Passwords,
+    read_gate::ReadGate,
+    stream::{StreamFigures, Streams},
+    tokens::Tokens,
+};
 
 /// Where the time comes from.
 pub type Clock = fn() -> DateTime<Utc>;
@@ -25,9 +30,10 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) gate: ReadGate,
-    pub(crate) clock: Clock,
-    /// Cancelled when shutdown begins: streams end.
+    pub(crate) streams: Streams,
+    /// Cancelled when the server begins to shut down: what has no end of its own ends then.
     pub(crate) closing: CancellationToken,
+    pub(crate) clock: Clock,
 }
 
 impl Api {
@@ -40,9 +46,15 @@ impl Api {
         passwords: Passwords,
         clock: Clock,
     ) -> Self {
-        let gate = ReadGate::start(database.clone(), bus);
+        let gate = ReadGate::start(database.clone(), bus.clone());
+        let streams = Streams::start(database.clone(), bus);
         let closing = CancellationToken::new();
-        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, clock, closing }) }
+        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, streams, closing, clock }) }
+    }
+
+    /// The streams of events that are open here.
+    pub fn streams(&self) -> StreamFigures {
+        self.inner.streams.figures()
     }
 
     /// What the log calls after each commit: the doorbell that wakes the relay.

@@ -54,8 +54,13 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
+    /// Until when it is believed.
+    pub fn good_until(&self) -> DateTime<Utc> {
+        self.expires_at + LEEWAY
+    }
+
     fn is_live(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
-        if now > self.expires_at + LEEWAY {
+        if now > self.good_until() {
             Err(Refusal::Expired)
         } else if now + LEEWAY < self.not_before {
             Err(Refusal::NotYetValid)
@@ -135,6 +140,11 @@ impl Tokens {
         let keys = others.into_iter().chain([signer.public_key().clone()]);
         let keys = keys.map(|public| (public.kid().to_owned(), Key { validation: rules(issuer, &public), public }));
         Self { issuer: issuer.to_owned(), keys: keys.collect(), signer, cache: Cache::default() }
+    }
+
+    /// The URL by which clients reach this service, as tokens name it.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// A token for [`LIFETIME`] from `now` on; `id` becomes its `jti`.

@@ -10,7 +10,7 @@ use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
 use tokio::sync::watch;
 
 use crate::subject::PerShard;
-use crate::{ACK_TIMEOUT, Doorbell, Error, EventConsumer, EventStream, Result, User};
+use crate::{ACK_TIMEOUT, Doorbell, Error, EventConsumer, EventFeed, EventStream, Result, User};
 
 /// Longest pause between two attempts to connect.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -138,6 +138,11 @@ impl Bus {
     /// The stream of events, to receive from.
     pub fn consumer(&self) -> EventConsumer {
         EventConsumer::new(self.clone())
+    }
+
+    /// The events as they are published, to follow without a consumer.
+    pub fn feed(&self) -> EventFeed {
+        EventFeed::new(self.clone())
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -127,7 +127,7 @@ impl Drop for Events {
 }
 
 /// The event of a message, `None` for one that we would not have sent like this.
-fn read(message: &Message, expected: &mut String) -> Option<RecordedEvent> {
+pub(crate) fn read(message: &Message, expected: &mut String) -> Option<RecordedEvent> {
     let event = match envelope::decode(&message.payload) {
         Ok(event) => event,
         Err(error) => {

@@ -3,13 +3,17 @@
 use std::fmt::Write;
 
 use async_nats::Subject;
-use domain::{RecordedEvent, SHARDS, Shard};
+use domain::{RecordedEvent, SHARDS, Shard, TenantId};
+use uuid::Uuid;
 
 /// All events.
 pub(crate) const ALL_EVENTS: &str = "events.>";
 
 /// A subject of the stream that no event has.
 const NO_EVENTS: &str = "events.none";
+
+/// Length of a tenant in a subject.
+const SIMPLE: usize = uuid::fmt::Simple::LENGTH;
 
 /// Room for the longest subjects and ids that occur, so that they are written without growing.
 const CAPACITY: usize = 96;
@@ -27,6 +31,16 @@ pub(crate) fn event(event: &RecordedEvent) -> String {
     let mut subject = String::with_capacity(CAPACITY);
     write_event(&mut subject, event);
     subject
+}
+
+/// Whose event a subject claims to carry; `None` when it is none of an event.
+pub(crate) fn tenant(subject: &str) -> Option<TenantId> {
+    let mut tokens = subject.split('.');
+    let (Some("events"), Some(_shard), Some(tenant)) = (tokens.next(), tokens.next(), tokens.next()) else {
+        return None;
+    };
+    // The parser also takes other spellings.
+    Uuid::try_parse(tenant).ok().filter(|_| tenant.len() == SIMPLE).map(TenantId)
 }
 
 /// Which subjects carry the events of these shards: one for each, or one for all. Never empty, because a consumer
@@ -78,9 +92,8 @@ impl PerShard {
 #[cfg(test)]
 pub(crate) mod tests {
     use chrono::DateTime;
-    use domain::{Actor, ActorKind, EventMeta, TenantId};
+    use domain::{Actor, ActorKind, EventMeta};
     use serde_json::value::RawValue;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -111,6 +124,18 @@ pub(crate) mod tests {
         let recorded = recorded(0xabc, 42);
         let shard = recorded.tenant.shard();
         assert_eq!(event(&recorded), format!("events.{shard}.00000000000000000000000000000abc.session.message_posted"));
+    }
+
+    #[test]
+    fn a_subject_tells_whose_event_it_is() {
+        let recorded = recorded(0xabc, 42);
+        assert_eq!(tenant(&event(&recorded)), Some(recorded.tenant));
+        let hyphenated = recorded.tenant.0.hyphenated();
+        for other in
+            ["events", "events.1", "doorbell.1", "events.1..x", "events.1.abc.x", &format!("events.1.{hyphenated}.x")]
+        {
+            assert_eq!(tenant(other), None, "{other}");
+        }
     }
 
     #[test]

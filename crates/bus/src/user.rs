@@ -14,7 +14,7 @@ pub enum User {
     Relay,
     /// Receives events, tells how far the read tables are.
     Projector,
-    /// Rings the doorbell, hears how far the read tables are.
+    /// Rings the doorbell, hears how far the read tables are, follows the events.
     Api,
     /// Sees the events of all tenants and can do nothing else.
     Viewer,

@@ -76,6 +76,11 @@ impl Attached {
         Some(Nats { url: format!("nats://127.0.0.1:{port}"), passwords: Some(passwords) })
     }
 
+    /// The password of the demo that the running process has made.
+    pub fn demo_password(&self) -> Option<&str> {
+        self.secrets.as_ref().map(|secrets| secrets.demo_password.as_str())
+    }
+
     fn nothing_runs(&self, variable: &str) -> Failure {
         let folder = self.settings.data_dir.display();
         let reason = format!(

@@ -3,6 +3,7 @@
 pub mod dev;
 pub mod import;
 pub mod openapi;
+pub mod seed;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,9 @@ pub enum Command {
     /// Print the OpenAPI document of the HTTP API; needs no service.
     #[command(after_help = openapi::EXAMPLES)]
     Openapi,
+    /// Make the demo tenant, with two weeks of conversations, in a database that is already there.
+    #[command(after_help = seed::EXAMPLES)]
+    Seed(seed::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -84,7 +88,7 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Openapi => "warn,async_nats=error",
+            Self::Import(_) | Self::Seed(_) | Self::Openapi => "warn,async_nats=error,bus=error",
         }
     }
 
@@ -94,6 +98,7 @@ impl Command {
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
             Self::Openapi => openapi::run(),
+            Self::Seed(settings) => seed::run(&settings).await,
         }
     }
 }

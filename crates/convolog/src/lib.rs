@@ -9,3 +9,4 @@ pub mod secrets;
 pub mod seed;
 pub mod services;
 pub mod settings;
+pub mod write_side;

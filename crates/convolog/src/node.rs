@@ -162,7 +162,8 @@ impl Node {
         self.front.as_ref().map(|front| (&front.database, &front.log, &front.on_commit))
     }
 
-    /// Finishes the requests under way, then what the writers have accepted, then relay and projector.
+    /// Finishes the requests under way, then what the writers have taken on (also for clients that are gone), then relay
+    /// and projector. Clients cannot hold it for longer than the server's grace, a stuck database can.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(Front { server, writers, stop, database, log, on_commit }) = self.front.take() {
             stop.cancel();

@@ -1,89 +1,157 @@
-//! The demo: a tenant with two users' worth of conversation, made by the same commands that clients issue.
+//! The demo: a tenant with two weeks of conversations, made by the same commands that clients issue.
+
+use std::num::NonZeroUsize;
 
 use anyhow::Context as _;
-use api::passwords::{Cost, Passwords, WAITING};
-use api::passwords::{Password, Personal};
+use api::passwords::{Cost, Password, Passwords, Personal, WAITING};
 use api::secret::Secret;
-use chrono::{SubsecRound as _, Utc};
-use domain::session::{self, Mode, Posted, Role, Session, Started};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::tenant::NewUser;
-use domain::{Actor, ActorKind, Email, MessageId, TenantId, UserId};
-use std::num::NonZeroUsize;
-use store::{
-    ApiDatabase, CommandContext, ExecuteError, Log, NewTenant, OnCommit, TenantContext, accounts_by_email,
-    register_tenant,
-};
+use domain::{Actor, ActorKind, Email, TenantId, UserId};
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use store::{ApiDatabase, CommandContext, Log, NewTenant, OnCommit, TenantContext, accounts_by_email, register_tenant};
 use uuid::Uuid;
+
+use crate::import::line::{Conversation, parse};
+use crate::import::{NotRecorded, Recorded, Target};
 
 /// The demo's owner.
 pub const EMAIL: &str = "demo@example.com";
+/// The demo's tenant.
+pub const TENANT: &str = "Demo";
 
-const TALKS: [&[(Role, &str)]; 2] = [
-    &[
-        (Role::User, "Do you ship to Portugal, and how long does it take?"),
-        (Role::Assistant, "Yes. Orders to Portugal leave our warehouse the same day and arrive in two to four days."),
-        (Role::User, "Can I return something that doesn't fit?"),
-        (Role::Assistant, "Within 30 days, free of charge. The label is in the parcel."),
-    ],
-    &[
-        (Role::User, "Summarise this week's support tickets in one sentence."),
-        (Role::Assistant, "Most tickets ask about delivery times; two report a broken discount code."),
-    ],
-];
+/// In the format of `convolog import`.
+const CONVERSATIONS: &str = include_str!("seed/conversations.jsonl");
+/// The day after the last one of [`CONVERSATIONS`]: today's place in them.
+const TODAY: Option<NaiveDate> = NaiveDate::from_ymd_opt(2026, 1, 15);
+/// When the tenant was founded: before its first conversation.
+const FOUNDED: TimeDelta = TimeDelta::days(15);
 
-/// Makes the demo tenant unless it is there. Answers whether it made it.
+/// Whose the demo is.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// The owner's address.
+    pub email: String,
+    /// The owner's password, when the tenant has to be made.
+    pub password: String,
+    /// The tenant's name; together with the address it says whether the demo is there.
+    pub tenant_name: String,
+}
+
+impl Demo {
+    fn address(&self) -> anyhow::Result<Email> {
+        Email::parse(&self.email).with_context(|| format!("{} is not an address", self.email))
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeded {
+    /// The demo's tenant.
+    pub tenant: TenantId,
+    /// Whether it has just been founded.
+    pub founded: bool,
+    /// Conversations of it of which something was missing.
+    pub recorded: usize,
+    /// Number of the last event that was looked at.
+    pub seq: u64,
+}
+
+/// The demo's tenant, if it is there.
+pub async fn tenant(database: &ApiDatabase, demo: &Demo) -> anyhow::Result<Option<TenantId>> {
+    let accounts = accounts_by_email(database, &demo.address()?, None).await?;
+    let there = accounts.into_iter().find(|account| account.tenant_name == demo.tenant_name);
+    Ok(there.map(|account| account.tenant))
+}
+
+/// Makes of the demo what is not there yet.
 pub async fn seed(
     (database, log, on_commit): (&ApiDatabase, &Log, &OnCommit),
-    password: &str,
+    demo: &Demo,
     cost: Cost,
-) -> anyhow::Result<bool> {
-    let email = Email::parse(EMAIL)?;
-    if !accounts_by_email(database, &email, None).await?.is_empty() {
-        return Ok(false);
-    }
-    let tenant_name = "Demo".to_owned();
-    let personal = Personal { email: &email, tenant_name: &tenant_name };
-    let password = Password::chosen(&Secret::new(password), personal).context("the demo's password is too weak")?;
+    now: DateTime<Utc>,
+) -> anyhow::Result<Seeded> {
+    let (tenant, founded) = match tenant(database, demo).await? {
+        Some(tenant) => (tenant, false),
+        None => (found(database, on_commit, demo, cost, now).await?, true),
+    };
+    let target = Target::new(log.clone(), tenant, Uuid::now_v7(), now);
+    let recording: FuturesUnordered<_> =
+        conversations(now)?.into_iter().map(|conversation| target.record(conversation)).collect();
+    let recorded: Result<Vec<Recorded>, NotRecorded> = recording.try_collect().await;
+    let recorded = recorded.map_err(|refused| match refused {
+        NotRecorded::Line(error) => anyhow::Error::new(error).context("a conversation of the demo was refused"),
+        NotRecorded::Store(error) => error.into(),
+    })?;
+    let seq = recorded.iter().map(|recorded| recorded.seq).max().unwrap_or(0);
+    let recorded = recorded.iter().filter(|recorded| recorded.events > 0).count();
+    Ok(Seeded { tenant, founded, recorded, seq })
+}
+
+async fn found(
+    database: &ApiDatabase,
+    on_commit: &OnCommit,
+    demo: &Demo,
+    cost: Cost,
+    now: DateTime<Utc>,
+) -> anyhow::Result<TenantId> {
+    let email = demo.address()?;
+    let personal = Personal { email: &email, tenant_name: &demo.tenant_name };
+    let chosen = Password::chosen(&Secret::new(demo.password.as_str()), personal);
+    let password = chosen.context("the password of the demo is not good enough")?;
     let passwords = tokio::task::spawn_blocking(move || Passwords::new(cost, NonZeroUsize::MIN, WAITING)).await??;
     let password_hash = passwords.hash(password).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
 
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));
     #[expect(clippy::disallowed_methods, reason = "the operator seeds a tenant of its own making")]
-    let context = || {
-        let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
-        CommandContext::new(caller, Uuid::now_v7(), Utc::now().trunc_subsecs(6))
-    };
+    let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
+    let context = CommandContext::new(caller, Uuid::now_v7(), now - FOUNDED);
     let owner = NewUser { user_id: user, email, name: "Demo Owner".into() };
-    let new = NewTenant { context: context(), name: tenant_name, owner, password_hash };
+    let new = NewTenant { context, name: demo.tenant_name.clone(), owner, password_hash };
     let registered = register_tenant(database, on_commit.clone(), new).await;
     registered.map_err(|error| anyhow::anyhow!("the demo tenant was refused: {error:?}"))?;
-    for talk in TALKS {
-        let id = Uuid::now_v7();
-        execute(log, context(), id, session::Command::Start(started())).await?;
-        for (role, content) in talk {
-            execute(log, context(), id, session::Command::PostMessage(posted(*role, content))).await?;
+    Ok(tenant)
+}
+
+/// The conversations, moved by whole days so that the last ones were yesterday.
+fn conversations(now: DateTime<Utc>) -> anyhow::Result<Vec<Conversation>> {
+    let days = TODAY.map_or(0, |today| (now.date_naive() - today).num_days());
+    let days = Days::new(days.try_into().context("the clock is before the demo's conversations")?);
+    let parsed: Result<Vec<_>, _> = CONVERSATIONS.lines().map(|line| parse(line.as_bytes())).collect();
+    let mut conversations = parsed.context("the demo's conversations are damaged")?;
+    for conversation in &mut conversations {
+        let messages = conversation.messages.iter_mut().map(|message| &mut message.created);
+        for time in messages.chain([&mut conversation.created, &mut conversation.ended]) {
+            *time = time.and_then(|time| time.checked_add_days(days));
         }
     }
-    Ok(true)
+    Ok(conversations)
 }
 
-async fn execute(log: &Log, context: CommandContext, id: Uuid, command: session::Command) -> anyhow::Result<()> {
-    let outcome = log.execute(context, move |unit| {
-        unit.run::<Session, session::Rejection>(id, command.clone())?;
-        Ok(id)
-    });
-    match outcome.await {
-        Ok(_) => Ok(()),
-        Err(ExecuteError::Store(error)) => Err(error.into()),
-        Err(other) => anyhow::bail!("the demo was refused: {other:?}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::session::Mode;
+
+    #[test]
+    fn the_conversations_lie_in_the_last_two_weeks_and_are_worth_looking_at() {
+        let now: DateTime<Utc> = "2027-03-01T00:00:01Z".parse().unwrap();
+        let all = conversations(now).unwrap();
+        assert!((15..=25).contains(&all.len()));
+        for conversation in &all {
+            assert!(conversation.left_out.iter().next().is_none());
+            let mut times = vec![conversation.created.unwrap()];
+            times.extend(conversation.messages.iter().map(|message| message.created.unwrap()));
+            times.extend(conversation.ended);
+            assert!(times.is_sorted() && times[0] > now - TimeDelta::days(15) && *times.last().unwrap() < now);
+        }
+        let count = |is: fn(&Conversation) -> bool| all.iter().filter(|conversation| is(conversation)).count();
+        assert!(count(|c| c.mode == Mode::Meeting) > 2 && count(|c| c.ended.is_none()) > 2);
+        assert!(count(|c| c.messages.iter().any(|m| !m.attachments.is_empty())) > 2);
+        let widgets: std::collections::BTreeSet<_> = all.iter().filter_map(|c| c.widget_id).collect();
+        assert_eq!(widgets.len(), 3);
+        let identities: std::collections::BTreeSet<_> = all.iter().map(|c| &c.identity).collect();
+        assert_eq!(identities.len(), all.len());
     }
-}
-
-fn started() -> Started {
-    Started { mode: Mode::Text, widget_id: None, meeting_id: None, personality_id: None, metadata: None }
-}
-
-fn posted(role: Role, content: &str) -> Posted {
-    let message_id = MessageId(Uuid::now_v7());
-    Posted { message_id, role, content: content.into(), attachments: vec![], metadata: None }
 }

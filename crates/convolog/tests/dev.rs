@@ -1,122 +1,17 @@
 //! `convolog dev` as a process: started, stopped, killed, started again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+mod process;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use convolog::attach::{Attached, Role};
 use convolog::settings::ServiceSettings;
 use store::{ApiDatabase, ProjectorDatabase, RelayDatabase};
 
-/// A running `convolog dev`; killed when dropped.
-struct Dev {
-    process: Child,
-    /// What it printed up to the ready line.
-    lines: Vec<String>,
-    /// Kept open: a process that can't print would end.
-    out: BufReader<ChildStdout>,
-}
-
-fn command(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convolog"));
-    command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-impl Dev {
-    fn start(data: &Path) -> Self {
-        let mut process = command(data).stderr(Stdio::null()).spawn().unwrap();
-        let out = BufReader::new(process.stdout.take().unwrap());
-        let mut dev = Self { process, lines: Vec::new(), out };
-        while !dev.lines.last().is_some_and(|line| line.starts_with("convolog ready on ")) {
-            let mut line = String::new();
-            assert!(dev.out.read_line(&mut line).unwrap() > 0, "it ended before it was ready: {:?}", dev.lines);
-            dev.lines.push(line.trim_end().to_owned());
-        }
-        dev
-    }
-
-    fn line(&self, prefix: &str) -> &str {
-        self.lines.iter().find_map(|line| line.strip_prefix(prefix)).unwrap().trim()
-    }
-
-    fn address(&self) -> &str {
-        self.line("convolog ready on http://")
-    }
-
-    /// A POST; answers the head and the body.
-    fn post(&self, path: &str, token: Option<&str>, body: &str) -> String {
-        let authorization = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        write!(
-            stream,
-            "POST {path} HTTP/1.1\r\nhost: convolog\r\nconnection: close\r\n{authorization}\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// Logs in as the demo's owner.
-    fn token(&self) -> String {
-        let (email, password) = self.line("Demo log-in ").split_once(" / ").unwrap();
-        let answer = self.post("/v1/auth/login", None, &format!(r#"{{"email":"{email}","password":"{password}"}}"#));
-        answer.split("\"access_token\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
-    }
-
-    /// Where PostgreSQL keeps its data: as root not below the data directory.
-    fn postgres_data(&self) -> PathBuf {
-        self.line("PostgreSQL ").split("data in ").nth(1).unwrap().into()
-    }
-
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The data directory of a test, removed with what root's services keep elsewhere.
-struct Data {
-    directory: tempfile::TempDir,
-    elsewhere: Option<PathBuf>,
-}
-
-impl Data {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), elsewhere: None }
-    }
-
-    fn start(&mut self) -> Dev {
-        let dev = Dev::start(self.directory.path());
-        let data = dev.postgres_data();
-        if !data.starts_with(self.directory.path()) {
-            // <elsewhere>/postgres/data
-            self.elsewhere = data.ancestors().nth(2).map(Path::to_owned);
-        }
-        dev
-    }
-}
-
-impl Drop for Data {
-    fn drop(&mut self) {
-        if let Some(elsewhere) = &self.elsewhere {
-            let _ = std::fs::remove_dir_all(elsewhere);
-        }
-    }
-}
+use process::{Data, command};
 
 /// Processes whose command line names the directory of these services.
 fn processes_of(data: &Path) -> Vec<String> {
@@ -171,7 +66,7 @@ fn kill_nine_leaves_nothing_behind_and_the_next_start_has_the_data() {
 fn a_second_process_on_the_same_data_gets_one_clear_message() {
     let mut data = Data::new();
     let dev = data.start();
-    let second = command(data.directory.path()).output().unwrap();
+    let second = command(data.directory.path(), "127.0.0.1:0").output().unwrap();
     let message = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(3), "{message}");
     assert!(message.contains(&format!("already running with pid {}", dev.process.id())), "{message}");
@@ -183,7 +78,7 @@ fn bad_usage_is_exit_code_two_and_says_what_to_do() {
         [("CONVOLOG_LISTN", "127.0.0.1:0", "did you mean CONVOLOG_LISTEN?"), ("CONVOLOG_LOG", "a=b=c=", "CONVOLOG_LOG")]
     {
         let data = tempfile::tempdir().unwrap();
-        let output = command(data.path()).env(variable, value).output().unwrap();
+        let output = command(data.path(), "127.0.0.1:0").env(variable, value).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.contains(expected), "{message}");
@@ -193,7 +88,7 @@ fn bad_usage_is_exit_code_two_and_says_what_to_do() {
 #[test]
 fn a_server_that_is_away_is_exit_code_three_and_names_its_setting() {
     let data = tempfile::tempdir().unwrap();
-    let output = command(data.path())
+    let output = command(data.path(), "127.0.0.1:0")
         .env("DATABASE_URL", "postgres://nobody:secret@127.0.0.1:1/none")
         .env("NATS_URL", "nats://127.0.0.1:1")
         .output()

@@ -31,6 +31,7 @@ pub async fn accounts_by_email(
     email: &Email,
     tenant: Option<TenantId>,
 ) -> Result<Vec<Account>, Error> {
+    let _waiting = database.room_to_wait()?;
     let rows = sqlx::query(
         "select tenant_id, tenant_name, user_id, name, role, password_hash from accounts_by_email($1, $2, $3)",
     )

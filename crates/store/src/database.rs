@@ -1,10 +1,12 @@
 //! Pools of connections, one type per role, so that no code holds a connection that may do more than it needs.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Error;
 use crate::role_check::{check_one_tenant, check_role};
@@ -17,7 +19,7 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// Longest wait for a free connection.
+    /// Longest wait of relay and projector for a free connection: they have time.
     pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
     /// Reads a URL; `variable` is the setting it came from, for the error.
@@ -38,14 +40,18 @@ impl ConnectionSettings {
     }
 
     /// Opens a pool after checking that the role may not do more than it must.
-    async fn connect(&self, name: &str) -> Result<PgPool, Error> {
+    async fn connect(&self, name: &str, acquire_timeout: Duration) -> Result<PgPool, Error> {
         let options = self.options.clone().application_name(name);
         let mut connection = sqlx::PgConnection::connect_with(&options).await?;
         check_role(&mut connection).await?;
         connection.close().await?;
-        let pool = PgPoolOptions::new()
+        Ok(self.pool(name, acquire_timeout))
+    }
+
+    fn pool(&self, name: &str, acquire_timeout: Duration) -> PgPool {
+        PgPoolOptions::new()
             .max_connections(self.max_connections)
-            .acquire_timeout(Self::ACQUIRE_TIMEOUT)
+            .acquire_timeout(acquire_timeout)
             .test_before_acquire(false)
             // A cancelled `begin` leaves its transaction open on the connection, and whoever borrows it next would
             // be answered for writes that are never committed. With `begin` first there is no warning when there
@@ -53,8 +59,7 @@ impl ConnectionSettings {
             .after_release(|connection, _| {
                 Box::pin(async move { connection.execute("begin; rollback").await.map(|_| true) })
             })
-            .connect_lazy_with(options);
-        Ok(pool)
+            .connect_lazy_with(self.options.clone().application_name(name))
     }
 }
 
@@ -69,7 +74,7 @@ macro_rules! database {
         impl $name {
             /// Connects; refuses a role that fails [`check_role`].
             pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
-                Ok(Self { pool: settings.connect($application).await? })
+                Ok(Self { pool: settings.connect($application, ConnectionSettings::ACQUIRE_TIMEOUT).await? })
             }
 
             /// Ends all connections.
@@ -81,11 +86,6 @@ macro_rules! database {
 }
 
 database!(
-    /// The database as the API's role: one tenant at a time.
-    ApiDatabase,
-    "convolog-api"
-);
-database!(
     /// The database as the projector's role: the read tables of the tenants it names.
     ProjectorDatabase,
     "convolog-projector"
@@ -95,6 +95,40 @@ database!(
     RelayDatabase,
     "convolog-relay"
 );
+
+/// The database as the API's role: one tenant at a time.
+#[derive(Clone, Debug)]
+pub struct ApiDatabase {
+    pub(crate) pool: PgPool,
+    /// One connection that requests cannot take: whether this process is well is found out however busy it is.
+    checks: PgPool,
+    waiting: Arc<Semaphore>,
+}
+
+impl ApiDatabase {
+    /// Longest wait for a free connection. Somebody waits for the answer meanwhile, and is better told to come back.
+    pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+    /// Who may wait for a connection at the same time: what a pool of 16 does within about [`Self::ACQUIRE_TIMEOUT`].
+    pub const MAX_WAITING: usize = 512;
+
+    /// Connects; refuses a role that fails [`check_role`].
+    pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
+        let pool = settings.connect("convolog-api", Self::ACQUIRE_TIMEOUT).await?;
+        let checks = settings.with_connections(1).pool("convolog-check", Self::ACQUIRE_TIMEOUT);
+        Ok(Self { pool, checks, waiting: Arc::new(Semaphore::new(Self::MAX_WAITING)) })
+    }
+
+    /// Room to wait for a connection, given back when dropped; [`Error::Overloaded`] when too many wait already.
+    pub(crate) fn room_to_wait(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.waiting.try_acquire().map_err(|_full| Error::Overloaded)
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.checks.close().await;
+        self.pool.close().await;
+    }
+}
 
 impl RelayDatabase {
     /// The pool itself: the relay's role is not bound to a tenant, what it may reach is bound by its policies.
@@ -116,13 +150,13 @@ impl ApiDatabase {
     /// that a tenant that does not exist, and no tenant at all, see nothing.
     pub async fn self_check(&self) -> Result<(), Error> {
         let canary = domain::TenantId(uuid::Uuid::now_v7());
-        let mut tx = crate::TenantTx::begin_with(self, canary, "begin read only").await?;
+        let mut tx = crate::TenantTx::begin_on(&self.checks, canary, "begin read only").await?;
         check_role(tx.connection()).await?;
         check_one_tenant(tx.connection()).await?;
         let leak = "select exists (select from events) or exists (select from users)";
         let seen: bool = sqlx::query_scalar(leak).fetch_one(tx.connection()).await?;
         tx.commit().await?;
-        let seen_without: bool = sqlx::query_scalar(leak).fetch_one(&self.pool).await?;
+        let seen_without: bool = sqlx::query_scalar(leak).fetch_one(&self.checks).await?;
         if seen || seen_without {
             let reason = "a tenant that does not exist sees rows".to_owned();
             return Err(Error::UnsafeRole { role: "convolog_api".to_owned(), reason });
@@ -142,6 +176,14 @@ impl ApiDatabase {
             .bind(ids)
             .fetch_all(&self.pool)
             .await?;
+        Ok(rows.into_iter().map(|(tenant, seq)| (domain::TenantId(tenant), seq.cast_unsigned())).collect())
+    }
+
+    /// Where the logs of these tenants end; a tenant without a log is missing.
+    pub async fn heads(&self, tenants: &[domain::TenantId]) -> Result<Vec<(domain::TenantId, u64)>, Error> {
+        let ids: Vec<_> = tenants.iter().map(|tenant| tenant.0).collect();
+        let rows: Vec<(uuid::Uuid, i64)> =
+            sqlx::query_as("select tenant_id, seq from heads_of($1)").bind(ids).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|(tenant, seq)| (domain::TenantId(tenant), seq.cast_unsigned())).collect())
     }
 }

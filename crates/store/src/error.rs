@@ -12,7 +12,7 @@ pub enum Error {
     /// The connection was lost while a command without a key was being committed: nobody knows whether it was.
     #[error("the connection was lost during a commit, its outcome is unknown")]
     OutcomeUnknown,
-    /// A bounded queue is full, or a stream is too contended: try again later.
+    /// A bounded queue is full, no connection became free in time, or a stream is too contended: try again later.
     #[error("too much work is waiting")]
     Overloaded,
     /// The writers have ended, because the process is shutting down.
@@ -65,7 +65,9 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if is_database_error(&error) && !is_connection_end(&error) && !is_out_of_resources(&error) {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            Self::Overloaded
+        } else if is_database_error(&error) && !is_connection_end(&error) && !is_out_of_resources(&error) {
             Self::Database(error)
         } else {
             Self::Unavailable(error)
@@ -89,6 +91,11 @@ pub(crate) fn is_connection_end(error: &sqlx::Error) -> bool {
         Some(code) => code.starts_with("57P") || code.starts_with("08") || code == "25P03" || code == "25P04",
         None => !is_database_error(error),
     }
+}
+
+/// Somebody else has held a lock for too long.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    sqlstate(error).as_deref() == Some("55P03")
 }
 
 /// Time-outs (25P0x, 55P03, 57014) and exhausted resources (53xxx): passes by itself.

@@ -1,7 +1,7 @@
 //! The only door to one tenant's rows.
 
 use domain::{Actor, TenantId};
-use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use sqlx::{AssertSqlSafe, Transaction};
 
 use crate::{ApiDatabase, Error};
@@ -51,10 +51,15 @@ impl TenantTx {
     }
 
     pub(crate) async fn begin_with(database: &ApiDatabase, tenant: TenantId, begin: &str) -> Result<Self, Error> {
+        let _waiting = database.room_to_wait()?;
+        Self::begin_on(&database.pool, tenant, begin).await
+    }
+
+    pub(crate) async fn begin_on(pool: &PgPool, tenant: TenantId, begin: &str) -> Result<Self, Error> {
         // The id is a Uuid: there is nothing to quote. One simple query, so one round trip.
         let sql = format!("{begin}; set local app.current_tenant_id = '{tenant}'");
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
-        let transaction = database.pool.begin_with(AssertSqlSafe(sql)).await?;
+        let transaction = pool.begin_with(AssertSqlSafe(sql)).await?;
         Ok(Self { transaction, tenant })
     }
 

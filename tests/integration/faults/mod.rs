@@ -1,6 +1,6 @@
 //! What relay, projector and NATS promise when things go wrong: nothing is lost, nothing doubled, reads say where they are.
 
-mod load;
+pub(crate) mod load;
 mod oracle;
 mod outside;
 
@@ -9,6 +9,7 @@ mod checkpoints;
 mod group_version;
 mod leases;
 mod min_seq;
+mod nats_lies;
 mod nats_loss;
 mod poison;
 mod rebuild;

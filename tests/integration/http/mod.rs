@@ -10,13 +10,16 @@ mod hostile;
 mod idempotency;
 mod lists;
 mod outage;
+mod overload;
 mod problems;
 mod reads;
 mod routes;
+mod shutdown;
 mod sizes;
 mod socket;
 mod tokens;
 mod values;
+mod wire;
 
 use api::tokens::{Grant, Signer, Tokens};
 use domain::{TenantId, UserId, tenant::Role};
@@ -28,31 +31,31 @@ use uuid::Uuid;
 
 /// An answer with its bytes.
 #[derive(Debug)]
-struct Raw {
-    status: u16,
+pub(crate) struct Raw {
+    pub(crate) status: u16,
     headers: HeaderMap,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Raw {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let body = serde_json::from_str(&self.text).unwrap_or(Value::Null);
         Reply { status: self.status, headers: self.headers.clone(), body }
     }
 }
 
-async fn raw(request: RequestBuilder) -> Raw {
+pub(crate) async fn raw(request: RequestBuilder) -> Raw {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Raw { status, headers, text: response.text().await.unwrap() }
 }
 
 /// A POST of exactly these bytes as JSON.
-fn post_text(user: &User, path: &str, text: impl Into<reqwest::Body>) -> RequestBuilder {
+pub(crate) fn post_text(user: &User, path: &str, text: impl Into<reqwest::Body>) -> RequestBuilder {
     user.request(Method::POST, path).header("content-type", "application/json").body(text)
 }
 
@@ -63,7 +66,7 @@ async fn keyed(user: &User, path: &str, key: &str, text: &str) -> Raw {
 
 /// Holds every error to the contract: one form, one place for its id, and whoever may try again is told when.
 #[track_caller]
-fn assert_problem(reply: &Reply, status: u16, code: &str) {
+pub(crate) fn assert_problem(reply: &Reply, status: u16, code: &str) {
     let body = &reply.body;
     assert_eq!((reply.status, reply.code()), (status, code), "{body}");
     assert_eq!(reply.header("content-type"), "application/problem+json", "{body}");
@@ -95,23 +98,23 @@ async fn head(world: &World, tenant: Uuid) -> u64 {
 }
 
 /// What issues tokens that this world's nodes believe when issuer and seed are theirs.
-fn tokens(world: &World, issuer: Option<&str>, seed: Option<[u8; 32]>) -> Tokens {
+pub(crate) fn tokens(world: &World, issuer: Option<&str>, seed: Option<[u8; 32]>) -> Tokens {
     let api = world.node_settings(&WorldSettings::default(), false).api.unwrap();
     let issuer = issuer.map_or(api.public_url.unwrap(), str::to_owned);
     Tokens::new(&issuer, Signer::from_seed(seed.unwrap_or(api.signing_seed)).unwrap(), [])
 }
 
-fn grant(user: &User, role: Role) -> Grant {
+pub(crate) fn grant(user: &User, role: Role) -> Grant {
     Grant { user: UserId(user.id), tenant: TenantId(user.tenant), sign_in: Uuid::now_v7(), role }
 }
 
 #[expect(clippy::disallowed_methods, reason = "tokens are good by the clock")]
-fn now() -> chrono::DateTime<chrono::Utc> {
+pub(crate) fn now() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()
 }
 
 /// Another member of the user's tenant, signed in. There is no endpoint for it yet, so the rows are written here.
-async fn member(world: &World, of: &User, role: Role) -> User {
+pub(crate) async fn member(world: &World, of: &User, role: Role) -> User {
     let id = Uuid::now_v7();
     sqlx::query(
         "insert into users (tenant_id, id, email, name, role, created_at, version) values ($1, $2, $3, 'M', $4, now(), 9)",

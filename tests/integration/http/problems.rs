@@ -113,9 +113,14 @@ async fn every_answer_is_private_and_keeps_its_type() {
     {
         let reply = user.get(path).await;
         assert!(reply.header("x-request-id").parse::<Uuid>().is_ok_and(|id| id.get_version_num() == 7));
-        for (name, value) in
-            [("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
-        {
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            // The public URL is not https.
+            ("strict-transport-security", ""),
+        ] {
             assert_eq!(reply.header(name), value, "{path}");
         }
         assert!(!reply.headers.contains_key("access-control-allow-origin"));

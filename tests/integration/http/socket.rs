@@ -43,6 +43,7 @@ impl Socket {
         let _ = self.0.write_all(bytes.as_ref()).await;
     }
 
+    /// Sends nothing more.
     pub(super) async fn end(&mut self) {
         let _ = self.0.shutdown().await;
     }

@@ -72,6 +72,7 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             "open_tenant of convolog_append for convolog_api",
             "accounts_by_email of convolog_auth for convolog_api",
             "checkpoints_of of convolog_sweep for convolog_api",
+            "heads_of of convolog_sweep for convolog_api",
             "lagging_tenants of convolog_sweep for convolog_projector",
         ],
     ),

@@ -152,6 +152,7 @@ pub(super) const QUERIES: &[Query] = &[
         "select tenant_id, tenant_name, user_id, name, role, password_hash from accounts_by_email($1, $2, $3)",
         "'1@T.example.com', null, 8",
     ),
+    query(API, Shape::Any, "the ends of followed logs", "select tenant_id, seq from heads_of($1)", "'{T}'"),
     query(API, Shape::Any, "checkpoints to wait for", "select tenant_id, seq from checkpoints_of($1, $2)", "'read_model', '{T}'"),
     query(
         API,

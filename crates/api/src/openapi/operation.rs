@@ -51,6 +51,11 @@ impl<'a> Operation<'a> {
         self.parameters.push(json!({"$ref": format!("#/components/parameters/{name}")}));
     }
 
+    /// Takes a header that no other operation takes.
+    pub(crate) fn takes_header(&mut self, parameter: Value) {
+        self.parameters.push(parameter);
+    }
+
     /// Takes the fields of `T` in the query string.
     pub(crate) fn takes_query<T: JsonSchema>(&mut self) {
         self.parameters.extend(query_parameters(&self.schemas.parameters::<T>()));

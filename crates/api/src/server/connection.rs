@@ -30,9 +30,14 @@ use crate::{
 /// make the kernel drop the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Marks requests of a connection beyond the limit: only `/health` is answered, and the connection ends.
+/// What a request's connection says of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OverLimit;
+pub(crate) struct Arrived {
+    /// The connection is beyond the limit: only who looks after this process is answered, and it ends.
+    pub(crate) over_limit: bool,
+    /// Longest time until an answer begins.
+    pub(crate) request_timeout: Duration,
+}
 
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
@@ -48,12 +53,11 @@ impl Connection {
         // An answer is written at once and whole: waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
         let activity = Activity::new();
+        let arrived = Arrived { over_limit: self.over_limit, request_timeout: self.settings.request_timeout };
         let service = service_fn(|mut request: Request<Incoming>| {
             let serving = activity.begin();
             request.extensions_mut().insert(ConnectInfo(self.peer));
-            if self.over_limit {
-                request.extensions_mut().insert(OverLimit);
-            }
+            request.extensions_mut().insert(arrived);
             let answering = self.router.clone().oneshot(request.map(Body::new));
             Box::pin(async move {
                 let response = answering.await?;
@@ -84,10 +88,12 @@ impl Connection {
                     stopping = true;
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
-                _ = clock.tick() => match activity.overdue(&self.settings) {
-                    Some(overdue) => break Some(overdue),
-                    None => {}
-                },
+                _ = clock.tick() => {
+                    let overdue = activity.overdue(&self.settings);
+                    if overdue.is_some() {
+                        break overdue;
+                    }
+                }
             }
         };
         let stream = connection.into_parts().io.into_inner().stream;

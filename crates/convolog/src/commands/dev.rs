@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use api::passwords::Cost;
+use chrono::{SubsecRound as _, Utc};
 use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
@@ -12,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
 use crate::secrets::Secrets;
-use crate::seed::{self, seed};
+use crate::seed::{self, Demo, seed};
 use crate::services::{Services, places};
 use crate::settings::ServiceSettings;
 
@@ -22,6 +25,9 @@ pub const EXAMPLES: &str = "Examples:
   convolog dev --listen 127.0.0.1:0        the same on a free port, named in the ready line
   DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
                                            on servers that are already there";
+
+/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Settings of `convolog dev`.
 #[derive(Clone, Debug, Args)]
@@ -37,7 +43,7 @@ pub struct Settings {
     pub services: ServiceSettings,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -58,8 +64,18 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    node.stop().await?;
-    services.stop().await?;
+    let stop = async {
+        let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
+        services.stop().await?;
+        stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")??;
+        Ok(Exit::Done)
+    };
+    tokio::select! {
+        stopped = stop => return stopped,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("stopping at once: what is under way is answered with a broken connection");
     Ok(Exit::Done)
 }
 
@@ -80,7 +96,17 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
     })
     .await?;
     if let Some(write_side) = node.write_side() {
-        seed(write_side, &secrets.demo_password, Cost::default()).await?;
+        let demo = Demo {
+            email: seed::EMAIL.into(),
+            password: secrets.demo_password.clone(),
+            tenant_name: seed::TENANT.into(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the demo's conversations were yesterday")]
+        let now = Utc::now().trunc_subsecs(6);
+        // On later starts it is not even looked through: that is for `convolog seed`.
+        if seed::tenant(write_side.0, &demo).await?.is_none() {
+            seed(write_side, &demo, Cost::default(), now).await?;
+        }
     }
     let mut out = std::io::stdout().lock();
     for line in &services.lines {

@@ -3,23 +3,20 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::Context as _;
-use api::Api;
-use bus::{Bus, User};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Args;
 use domain::{Email, TenantId};
-use store::{ApiDatabase, Log, LogSettings, OnCommit, accounts_by_email, tenant_name};
+use store::{ApiDatabase, accounts_by_email, tenant_name};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Exit, Failure};
-use crate::attach::{Attached, Role};
+use crate::attach::Attached;
 use crate::import::report::Report;
 use crate::import::{Progress, Target, lines, run as import};
 use crate::settings::ServiceSettings;
+use crate::write_side::WriteSide;
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "Each line is one conversation:
@@ -34,18 +31,14 @@ Examples:
 
 Exit codes: 0 all is in the log, 1 some lines are not, 2 bad usage, 3 a service is unavailable.";
 
-/// Connections beside the writer's: for streams that have to be looked up.
-const CONNECTIONS: u32 = 4;
-/// How long an import waits for NATS at its end, only to tell the relay that there is something new.
-const NATS_PATIENCE: Duration = Duration::from_secs(2);
-
+const NO_TENANT: &str = "into which tenant? Name it with --tenant <UUID>, or with --email <address of its user>";
 /// Settings of `convolog import`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
     /// A file of JSON lines; `-` is standard input.
     pub file: PathBuf,
     /// The tenant, by its id.
-    #[arg(long, value_name = "UUID", required_unless_present_any = ["email", "dry_run"])]
+    #[arg(long, value_name = "UUID")]
     pub tenant: Option<Uuid>,
     /// The tenant, by the address of a user who belongs to no other.
     #[arg(long, conflicts_with = "tenant")]
@@ -67,25 +60,29 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
     super::stop_on_signal(stop.clone())?;
     #[expect(clippy::disallowed_methods, reason = "what has no time of its own happens when it is imported")]
     let now = Utc::now().trunc_subsecs(6);
-    let (_, size) = open(&settings.file)?;
-    if settings.strict && size.is_none() {
+    // Opened once, unless it is read twice: a pipe can't be opened again.
+    let source = open(&settings.file)?;
+    if settings.tenant.is_none() && settings.email.is_none() && !settings.dry_run {
+        return Err(Failure::usage(NO_TENANT));
+    }
+    if settings.strict && source.1.is_none() {
         return Err(Failure::usage("--strict reads the file twice: it must be a file, not a pipe or standard input"));
     }
-    if settings.dry_run || settings.strict {
-        let report = only_read(settings, now, &stop).await?;
-        if settings.dry_run || report.bad > 0 || report.interrupted {
-            print(&format!(
-                "{} conversations with {} messages, {} bad lines; nothing was imported",
-                report.new, report.messages, report.bad
-            ))?;
-            return Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done });
-        }
+    if !settings.dry_run && !settings.strict {
+        return record(settings, source, now, &stop).await;
     }
-    record(settings, now, &stop).await
+    let report = only_read(source, now, &stop).await?;
+    if settings.dry_run || report.bad > 0 || report.interrupted {
+        print(&format!(
+            "{} conversations with {} messages, {} bad lines; nothing was imported",
+            report.new, report.messages, report.bad
+        ))?;
+        return Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done });
+    }
+    record(settings, open(&settings.file)?, now, &stop).await
 }
 
-async fn only_read(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Report, Failure> {
-    let (source, size) = open(&settings.file)?;
+async fn only_read((source, size): Source, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Report, Failure> {
     let mut report = Report::new(Progress::new(size), now);
     let read = import(None, lines::read(source), stop, &mut report).await;
     report.close();
@@ -93,31 +90,20 @@ async fn only_read(settings: &Settings, now: DateTime<Utc>, stop: &CancellationT
     Ok(report)
 }
 
-async fn record(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToken) -> Result<Exit, Failure> {
+async fn record(
+    settings: &Settings,
+    (source, size): Source,
+    now: DateTime<Utc>,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
     let attached = Attached::find(&settings.services)?;
-    let database = ApiDatabase::connect(attached.database(Role::Api, CONNECTIONS)?).await.context("no import")?;
-    let (tenant, name) = choose(&database, settings).await?;
-    let bus = match attached.nats() {
-        Some(nats) => Some(nats.connect(User::Api).await?),
-        None => None,
-    };
-    let on_commit: OnCommit = bus.as_ref().map_or_else(|| -> OnCommit { std::sync::Arc::new(|_| {}) }, Api::doorbell);
-    // A tenant is always with one writer.
-    let log = LogSettings { writers: 1, ..LogSettings::default() };
-    let (log, writers) = Log::start(&database, &log, on_commit.clone()).await?;
-
-    let (source, size) = open(&settings.file)?;
+    let write_side = WriteSide::attach(&attached).await?;
+    let (tenant, name) = choose(&write_side.database, settings).await?;
     let mut report = Report::new(Progress::new(size), now);
-    let target = Target::new(log, tenant, Uuid::now_v7(), now);
+    let target = Target::new(write_side.log.clone(), tenant, Uuid::now_v7(), now);
     let imported = import(Some(&target), lines::read(source), stop, &mut report).await;
     drop(target);
-    writers.await?;
-    if let Some(bus) = bus
-        && report.events > 0
-    {
-        ring(&bus, &on_commit, tenant, report.seq).await;
-    }
-    database.close().await;
+    write_side.close((report.events > 0).then_some((tenant, report.seq))).await?;
     report.close();
     print(&format!("{name} ({tenant}): {report}"))?;
     if imported.is_err() || report.interrupted {
@@ -127,8 +113,10 @@ async fn record(settings: &Settings, now: DateTime<Utc>, stop: &CancellationToke
     Ok(if report.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done })
 }
 
-/// The file, and its size when it can be read again.
-fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
+/// A file, and its size when it can be read again.
+type Source = (Box<dyn BufRead + Send>, Option<u64>);
+
+fn open(file: &Path) -> Result<Source, Failure> {
     if file == Path::new("-") {
         return Ok((Box::new(BufReader::new(std::io::stdin())), None));
     }
@@ -147,7 +135,7 @@ async fn choose(database: &ApiDatabase, settings: &Settings) -> Result<(TenantId
         let name = tenant_name(database, tenant).await?;
         return name.map(|name| (tenant, name)).ok_or_else(|| Failure::usage(format!("there is no tenant {tenant}")));
     }
-    let email = settings.email.as_deref().unwrap_or_default();
+    let Some(email) = &settings.email else { return Err(Failure::usage(NO_TENANT)) };
     let email = Email::parse(email).map_err(|error| Failure::usage(format!("--email {email}: {error}")))?;
     let mut accounts = accounts_by_email(database, &email, None).await?;
     match (accounts.pop(), accounts.is_empty()) {
@@ -161,16 +149,6 @@ async fn choose(database: &ApiDatabase, settings: &Settings) -> Result<(TenantId
                 "{email} belongs to several tenants, choose one:{}",
                 choices.collect::<String>()
             )))
-        }
-    }
-}
-
-/// Tells the relay once more, and waits until it is told: what was rung during the import may not have been heard.
-async fn ring(bus: &Bus, on_commit: &OnCommit, tenant: TenantId, seq: u64) {
-    if bus.ready(NATS_PATIENCE).await {
-        on_commit(&[(tenant, seq)]);
-        if let Err(error) = bus.flush().await {
-            tracing::debug!(%error, "the relay was not told, and will find it by itself");
         }
     }
 }

@@ -124,11 +124,11 @@ impl fmt::Display for Report {
         write!(f, ", {} already there, {} bad lines; ", self.there, self.bad)?;
         write!(
             f,
-            "{} messages, {} events in {}.{} s",
+            "{} messages, {} events in {}.{:02} s",
             self.messages,
             self.events,
             time.as_secs(),
-            time.subsec_millis() / 100
+            time.subsec_millis() / 10
         )?;
         let rate = u128::from(self.messages) * 1000 / time.as_millis().max(1);
         if self.messages > 0 { write!(f, " ({rate} messages/s)") } else { Ok(()) }

@@ -1,5 +1,7 @@
 //! A command on its way through a writer: the closure that decides it and the client that waits for it.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -50,6 +52,8 @@ pub(super) trait Job: Send + Sync {
     fn lost_race(&mut self) -> u32;
     /// A commit of it was lost: from now on nobody may say that nothing was done.
     fn outcome_is_unknown(&mut self);
+    /// How long the command has been waiting since it was taken on.
+    fn waited(&self) -> Duration;
     /// Whether a stream may exist although this process has not seen it.
     fn must_load(&self) -> bool;
 }
@@ -61,6 +65,7 @@ pub(super) struct TypedJob<R, E, F> {
     rejection: Option<E>,
     lost_races: u32,
     outcome_unknown: bool,
+    since: Instant,
     _place: Place,
     answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
 }
@@ -79,6 +84,7 @@ impl<R, E, F> TypedJob<R, E, F> {
             rejection: None,
             lost_races: 0,
             outcome_unknown: false,
+            since: Instant::now(),
             _place: place,
             answer,
         }
@@ -145,6 +151,10 @@ where
 
     fn outcome_is_unknown(&mut self) {
         self.outcome_unknown = true;
+    }
+
+    fn waited(&self) -> Duration {
+        self.since.elapsed()
     }
 
     fn must_load(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A writer: gathers commands while a commit is in flight, decides them one after the other, commits them together.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
@@ -15,7 +15,7 @@ use super::load::load;
 use super::refusal::{Review, review};
 use super::unit::{Unit, Work};
 use super::{LogSettings, OnCommit, snapshot};
-use crate::error::is_connection_end;
+use crate::error::{is_connection_end, is_lock_timeout};
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error};
 
@@ -25,6 +25,9 @@ const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 const MAX_LOST_RACES: u32 = 100;
 /// Longest commit that a writer waits for; the server ends the transaction before (`transaction_timeout`).
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A command that has waited longer than this is refused instead of begun: when commits are stuck, whoever waits behind
+/// them is better told soon, and what they have given up on is not done for nobody.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Pause before trying to connect again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Attempts to connect before waiting commands are told that PostgreSQL is away.
@@ -89,7 +92,7 @@ impl Writer {
                     biased;
                     Some(report) = self.reports.recv(), if self.pending_reports > 0 => self.take_report(report),
                     command = self.commands.recv(), if open => match command {
-                        Some(job) => self.next.push_back(job),
+                        Some(job) => self.begin(job),
                         None => open = false,
                     },
                     else => break,
@@ -100,7 +103,7 @@ impl Writer {
             }
             while self.next.len() < self.settings.max_batch {
                 match self.commands.try_recv() {
-                    Ok(job) => self.next.push_back(job),
+                    Ok(job) => self.begin(job),
                     Err(_) => break,
                 }
             }
@@ -109,6 +112,14 @@ impl Writer {
                 self.commit(batch).await;
             }
             self.states.end_batch();
+        }
+    }
+
+    fn begin(&mut self, job: Box<dyn Job>) {
+        if job.waited() > MAX_WAIT {
+            job.finish(Finish::Failed(Error::Overloaded));
+        } else {
+            self.next.push_back(job);
         }
     }
 
@@ -214,7 +225,8 @@ impl Writer {
         });
     }
 
-    async fn commit(&mut self, batch: Batch) {
+    /// Answers whether somebody else's lock was in the way of a single command.
+    async fn commit(&mut self, batch: Batch) -> bool {
         match self.append(&batch).await {
             Ok(answers) => self.settle(batch, answers),
             Err(Failed::NotConnected(error)) => {
@@ -239,28 +251,41 @@ impl Writer {
             }
             Err(Failed::Append(error)) => {
                 self.states_are_unsure(&batch);
+                let locked = is_lock_timeout(&error);
                 let mut error = Some(error);
                 for entry in batch.entries {
                     let error = error.take().map_or(Error::OutcomeUnknown, failure);
                     entry.job.finish(Finish::Failed(error));
                 }
+                return locked;
             }
         }
+        false
     }
 
     /// Something in the batch makes PostgreSQL refuse it as a whole: find out what, and store the rest.
     ///
     /// It was rolled back, so what is known of committed states still holds. Forgetting them would load them again,
-    /// and the commands would come back as the same batch.
+    /// and the commands would come back as the same batch. A tenant whose head is locked by somebody else is tried
+    /// once: each further attempt would keep all others waiting as long.
     async fn commit_singly(&mut self, batch: Batch) {
         let jobs: Vec<Box<dyn Job>> = batch.entries.into_iter().map(|entry| entry.job).collect();
         let waiting = std::mem::take(&mut self.next);
+        let mut locked = HashSet::new();
         for job in jobs {
+            let tenant = job.context().caller.tenant();
+            if locked.contains(&tenant) {
+                job.finish(Finish::Failed(Error::Overloaded));
+                continue;
+            }
             self.states.end_batch();
             self.next.push_back(job);
             let single = self.decide();
             if !single.entries.is_empty() {
-                Box::pin(self.commit(single)).await;
+                let was_locked = Box::pin(self.commit(single)).await;
+                if was_locked {
+                    locked.insert(tenant);
+                }
             }
         }
         self.next.extend(waiting);

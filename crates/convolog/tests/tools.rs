@@ -1,0 +1,188 @@
+//! `convolog import` and `convolog seed` as processes beside a running `convolog dev`: what they say, and exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
+
+mod process;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use process::{Data, Dev};
+
+fn tool(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convolog"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end: exit code, standard output, standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = tool(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The number of the last event in the demo's log.
+fn head(dev: &Dev) -> u64 {
+    let answer = dev.get("/v1/events?after=0&limit=1", &dev.token());
+    answer.rsplit_once("\"head\":").unwrap().1.trim_end_matches('}').parse().unwrap()
+}
+
+/// Conversations of these numbers, three events each.
+fn lines(numbers: std::ops::Range<u32>) -> String {
+    let line = |n| {
+        let messages = r#"{"role":"user","content":"a"},{"role":"assistant","content":"b"}"#;
+        format!("{{\"id\":{n},\"created\":1767225600,\"messages\":[{messages}]}}\n")
+    };
+    numbers.map(line).collect()
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_import_tells_by_its_exit_code_and_its_words_what_came_of_it() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let folder = tempfile::tempdir().unwrap();
+    let into = ["--data-dir", data.directory.path().to_str().unwrap(), "--email", "demo@example.com"];
+    let import = |more: &[&str]| run(&[&["import"], more, &into].concat());
+    let before = head(&dev);
+
+    let bad = write(folder.path(), "bad.jsonl", &format!("{}{{\"messages\":[{{\"role\":7}}]}}\n", lines(0..3)));
+    let (code, out, err) = import(&[&bad, "--strict"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(err.contains("line 4: /messages/0/role: "), "{err}");
+    assert!(out.contains("nothing was imported"), "{out}");
+    assert_eq!(import(&[&bad, "--dry-run"]).0, 1);
+    assert_eq!(head(&dev), before);
+    let (code, out, _) = import(&[&bad]);
+    assert_eq!(code, 1);
+    assert!(out.contains("3 sessions new, 0 already there, 1 bad lines"), "{out}");
+    assert_eq!(head(&dev), before + 9);
+
+    let good = write(folder.path(), "good.jsonl", &lines(0..4));
+    let (code, out, _) = import(&[&good, "--strict"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("1 sessions new, 3 already there, 0 bad lines"), "{out}");
+    assert_eq!(head(&dev), before + 12);
+
+    for (arguments, expected) in [
+        (vec!["-", "--strict"], "must be a file"),
+        (vec!["/does/not/exist"], "can't be read"),
+        (vec!["/tmp"], "is a folder"),
+    ] {
+        let (code, _, err) = import(&arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(expected), "{err}");
+    }
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on_where_it_was() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let directory = data.directory.path().to_str().unwrap();
+    let arguments = ["import", "-", "--data-dir", directory, "--email", "demo@example.com"];
+    let before = head(&dev);
+    let mut killed = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = killed.stdin.take().unwrap();
+    pipe.write_all(lines(0..200).as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    let begun = Instant::now();
+    while head(&dev) == before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing was imported");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    drop(pipe);
+
+    let mut again = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    again.stdin.take().unwrap().write_all(lines(0..300).as_bytes()).unwrap();
+    let output = again.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let count = |word: &str| -> u64 {
+        let before = said.split_once(word).unwrap().0;
+        before.rsplit([' ', ',']).next().unwrap().parse().unwrap()
+    };
+    let (new, there) = (count(" sessions new"), count(" already there"));
+    assert_eq!(new + there, 300, "{said}");
+    assert!(there > 0, "{said}");
+    assert_eq!(head(&dev), before + 900, "{said}");
+}
+
+#[test]
+fn a_tenant_that_is_not_there_or_not_clear_is_bad_usage_that_lists_the_choices() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let directory = data.directory.path().to_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "a.jsonl", &lines(0..1));
+    let import = |more: &[&str]| run(&[&["import", &file, "--data-dir", directory], more].concat());
+    let body = |tenant| {
+        format!(
+            r#"{{"tenant_name":"{tenant}","email":"ada@example.com","password":"correct horse battery","name":"A"}}"#
+        )
+    };
+    for tenant in ["One", "Two"] {
+        assert!(dev.post("/v1/auth/register", None, &body(tenant)).starts_with("HTTP/1.1 201"));
+    }
+    for (arguments, expected) in [
+        (&[][..], "--tenant <UUID>, or with --email"),
+        (&["--email", "nobody@example.com"], "nobody with the address nobody@example.com"),
+        (&["--email", "no address"], "--email no address"),
+        (&["--tenant", "01890a5d-ac96-774b-bcce-b302099a8057"], "there is no tenant 01890a5d"),
+    ] {
+        let (code, _, err) = import(arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(expected), "{err}");
+    }
+    let (code, _, err) = import(&["--email", "ada@example.com"]);
+    assert_eq!(code, 2);
+    let choice = err.lines().find(|line| line.ends_with("  Two")).unwrap();
+    let tenant = choice.split_whitespace().nth(1).unwrap();
+    let (code, out, _) = import(&["--tenant", tenant]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with(&format!("Two ({tenant}): 1 sessions new")), "{out}");
+}
+
+#[test]
+fn the_demo_is_made_once_and_others_beside_it_when_asked() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let directory = data.directory.path().to_str().unwrap();
+    let before = head(&dev);
+    let (code, out, err) = run(&["seed", "--data-dir", directory]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("everything is there already"), "{out}");
+    assert!(out.contains(dev.line("Demo log-in ")), "{out}");
+    assert_eq!(head(&dev), before);
+
+    let mine = ["seed", "--data-dir", directory, "--email", "ada@example.com", "--tenant-name", "Ada's"];
+    let (code, out, _) = run(&mine);
+    assert_eq!(code, 0);
+    assert!(out.contains("21 sessions recorded"), "{out}");
+    let password = out.split_once("ada@example.com / ").unwrap().1.trim();
+    let body = format!(r#"{{"email":"ada@example.com","password":"{password}"}}"#);
+    assert!(dev.post("/v1/auth/login", None, &body).starts_with("HTTP/1.1 200"));
+    assert!(run(&mine).1.contains("the password that it was made with"));
+}
+
+#[test]
+fn without_services_a_tool_says_what_to_do() {
+    let parent = tempfile::tempdir().unwrap();
+    let nowhere = parent.path().join("nothing");
+    for tool in [&["import", "-", "--email", "a@example.com"][..], &["seed"]] {
+        let (code, _, err) = run(&[tool, &["--data-dir", nowhere.to_str().unwrap()]].concat());
+        assert_eq!(code, 3, "{err}");
+        assert!(err.contains("start it, name its folder with --data-dir"), "{err}");
+        assert!(!nowhere.exists());
+    }
+}

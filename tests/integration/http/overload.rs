@@ -1,0 +1,204 @@
+//! More work than can be done: it is refused soon and whole, health is still known, and afterwards all goes on.
+
+use std::time::Duration;
+
+use api::ServerSettings;
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::postgres::Postgres;
+use sqlx::{Executor as _, Transaction};
+use store::LogSettings;
+use tests::{User, World, WorldSettings, eventually};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::socket::{self, Socket};
+use super::{anonymous, assert_problem, head};
+
+/// A world whose API waits for locks as long as the test holds them, on the connections it opens from now on.
+async fn patient(settings: WorldSettings) -> (World, User, Uuid) {
+    let world = World::with(settings).await;
+    for limit in ["lock_timeout", "transaction_timeout"] {
+        let name: String =
+            sqlx::query_scalar("select current_database()").fetch_one(&world.database.admin).await.unwrap();
+        let sql = format!("alter role convolog_api in database {name} set {limit} = '60s'");
+        world.database.admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    world.drain().await;
+    (world, user, session)
+}
+
+/// Nothing is appended to the tenant's log as long as this lives.
+async fn hold_head(world: &World, user: &User) -> Transaction<'static, Postgres> {
+    let mut lock = world.database.admin.begin().await.unwrap();
+    let sql = "select from tenant_heads where tenant_id = $1 for update";
+    sqlx::query(sql).bind(user.tenant).execute(&mut *lock).await.unwrap();
+    lock
+}
+
+/// Sessions are not read as long as this lives.
+async fn hold_sessions(world: &World) -> Transaction<'static, Postgres> {
+    let mut lock = world.database.admin.begin().await.unwrap();
+    lock.execute("lock table sessions in access exclusive mode").await.unwrap();
+    lock
+}
+
+async fn assert_healthy(world: &World) {
+    for path in ["/health/live", "/health/ready"] {
+        let reply = anonymous(world).get(path).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+    }
+}
+
+fn say(user: &User, session: Uuid, content: &str, count: usize) -> Vec<JoinHandle<tests::Reply>> {
+    let one = |_| {
+        let (user, content) = (user.clone(), content.to_owned());
+        tokio::spawn(async move { user.say(session, &content).await })
+    };
+    (0..count).map(one).collect()
+}
+
+fn answered(requests: &[JoinHandle<tests::Reply>]) -> usize {
+    requests.iter().filter(|request| request.is_finished()).count()
+}
+
+async fn a_stalled_writer(log: LogSettings, content: &str, room: usize) {
+    let (world, user, session) = patient(WorldSettings { log, ..WorldSettings::default() }).await;
+    let other = world.tenant().await;
+    let before = head(&world, user.tenant).await;
+    let lock = hold_head(&world, &user).await;
+    let requests = say(&user, session, content, room + 12);
+    eventually("what there is no room for is refused", async || answered(&requests) == 12).await;
+    // Who is refused is told so at once, who is taken on is not: nothing can be stored yet.
+    assert_eq!(head(&world, user.tenant).await, before);
+    assert_healthy(&world).await;
+    assert_eq!(other.get("/v1/sessions").await.status, 200);
+    lock.rollback().await.unwrap();
+    let (mut stored, mut refused) = (0, 0);
+    for reply in join_all(requests).await {
+        let reply = reply.unwrap();
+        if reply.status == 201 {
+            stored += 1;
+        } else {
+            assert_problem(&reply, 503, "overloaded");
+            refused += 1;
+        }
+    }
+    // Some were taken on and waited too long for their turn, if the test was slow.
+    assert!(refused >= 12 && stored >= 1, "{stored} stored, {refused} refused");
+    assert_eq!(head(&world, user.tenant).await, before + stored);
+    // All the room is there again.
+    let replies = join_all(say(&user, session, content, room)).await;
+    assert!(replies.into_iter().all(|reply| reply.unwrap().status == 201));
+    world.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_writer_takes_on_so_many_commands_and_refuses_the_rest() {
+    a_stalled_writer(LogSettings { queue: 8, ..LogSettings::default() }, "x", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_writer_takes_on_so_many_bytes_and_refuses_the_rest() {
+    let log = LogSettings { queue_bytes: 90_000, ..LogSettings::default() };
+    a_stalled_writer(log, &"x".repeat(20_000), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_tenant_does_not_stop_the_others_of_its_writer() {
+    // With the lock's time-out of production.
+    let log = LogSettings { writers: 1, ..LogSettings::default() };
+    let world = World::with(WorldSettings { log, ..WorldSettings::default() }).await;
+    let (user, other) = (world.tenant().await, world.tenant().await);
+    let (session, others) = (user.start_session().await, other.start_session().await);
+    let (before, others_before) = (head(&world, user.tenant).await, head(&world, other.tenant).await);
+    let lock = hold_head(&world, &user).await;
+    let (stuck, fine) = (say(&user, session, "x", 20), say(&other, others, "x", 20));
+    for reply in join_all(fine).await {
+        let reply = reply.unwrap();
+        assert!(reply.status == 201 || reply.code() == "overloaded", "{}", reply.body);
+    }
+    for reply in join_all(stuck).await {
+        assert_problem(&reply.unwrap(), 503, "overloaded");
+    }
+    assert_eq!(head(&world, user.tenant).await, before);
+    assert!(head(&world, other.tenant).await > others_before);
+    lock.rollback().await.unwrap();
+    assert_eq!(user.say(session, "again").await.status, 201);
+}
+
+/// Whoever logs in keeps a connection of the API's pool as long as this lives.
+async fn hold_logins(world: &World) -> Transaction<'static, Postgres> {
+    let waiting = "create or replace function accounts_by_email(p_email text, p_tenant uuid, p_limit int)
+        returns table (tenant_id uuid, tenant_name text, user_id uuid, name text, role text, password_hash text)
+        language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+        as 'begin perform pg_advisory_xact_lock_shared(1); end'";
+    world.database.admin.execute(waiting).await.unwrap();
+    let mut lock = world.database.admin.begin().await.unwrap();
+    lock.execute("select pg_advisory_xact_lock(1)").await.unwrap();
+    lock
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_connections_are_taken_reads_are_refused_soon_while_commands_and_health_go_on() {
+    let (world, user, session) = patient(WorldSettings { api_connections: 2, ..WorldSettings::default() }).await;
+    let lock = hold_logins(&world).await;
+    let logging_in = (0..2).map(|_| {
+        let nobody = anonymous(&world);
+        let body = json!({"email": "nobody@example.com", "password": "nobody guesses this one"});
+        tokio::spawn(async move { nobody.post("/v1/auth/login", &body).await })
+    });
+    let logging_in: Vec<JoinHandle<tests::Reply>> = logging_in.collect();
+    let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
+                   where d.datname = current_database() and l.locktype = 'advisory' and not l.granted";
+    eventually("both connections are taken", async || {
+        let waiting = sqlx::query_scalar::<_, i64>(waiting);
+        waiting.fetch_one(&world.database.admin).await.unwrap() == 2
+    })
+    .await;
+    for reply in join_all((0..8).map(|_| user.get("/v1/sessions"))).await {
+        assert_problem(&reply, 503, "overloaded");
+    }
+    assert_healthy(&world).await;
+    assert_eq!(user.say(session, "still").await.status, 201);
+    assert_eq!(answered(&logging_in), 0, "the connections were not taken all the time");
+    lock.rollback().await.unwrap();
+    for reply in join_all(logging_in).await {
+        assert_eq!(reply.unwrap().status, 401);
+    }
+    assert_eq!(user.get("/v1/sessions").await.status, 200);
+    world.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_before_the_body_is_sent() {
+    let log = LogSettings { queue: 0, ..LogSettings::default() };
+    let world = World::with(WorldSettings { log, ..WorldSettings::default() }).await;
+    let user = world.tenant().await;
+    let mut socket = Socket::open(&world).await;
+    socket.send(socket::head(&user, "POST", "/v1/sessions", "content-length: 1000\r\n")).await;
+    let answer = socket.answer().await.unwrap();
+    assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after")), (503, "overloaded", "1"));
+    assert_eq!(user.get("/v1/sessions").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_takes_too_long_is_answered_and_a_command_may_have_happened() {
+    let server = ServerSettings { request_timeout: Duration::from_millis(700), ..ServerSettings::default() };
+    let (world, user, session) = patient(WorldSettings { server, ..WorldSettings::default() }).await;
+    let before = head(&world, user.tenant).await;
+    let lock = hold_sessions(&world).await;
+    assert_problem(&user.get("/v1/sessions").await, 503, "overloaded");
+    lock.rollback().await.unwrap();
+    let lock = hold_head(&world, &user).await;
+    let (path, body) = (format!("/v1/sessions/{session}/messages"), json!({"role": "user", "content": "x"}));
+    let key = [("idempotency-key", "k")];
+    assert_problem(&user.post_with(&path, &key, &body).await, 503, "outcome_unknown");
+    lock.rollback().await.unwrap();
+    eventually("what was taken on is stored", async || head(&world, user.tenant).await == before + 1).await;
+    let again = user.post_with(&path, &key, &body).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
+    assert_eq!(head(&world, user.tenant).await, before + 1);
+}
