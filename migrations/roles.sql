@@ -6,7 +6,7 @@ do $$
 declare
   name text;
 begin
-  foreach name in array array['convolog_owner', 'convolog_append', 'convolog_sweep', 'convolog_auth',
+  foreach name in array array['convolog_owner', 'convolog_append', 'convolog_sweep', 'convolog_auth', 'convolog_monitor',
                               'convolog_api', 'convolog_projector', 'convolog_relay'] loop
     begin
       execute format('create role %I nologin noinherit', name);
@@ -23,6 +23,16 @@ begin
   -- Definer functions are given to their owners by whoever migrates as convolog_owner.
   if not pg_has_role('convolog_owner', 'convolog_append', 'set') then
     grant convolog_append, convolog_sweep, convolog_auth to convolog_owner with inherit false, set true;
+  end if;
+  if not pg_has_role('convolog_owner', 'convolog_monitor', 'set') then
+    grant convolog_monitor to convolog_owner with inherit false, set true;
+  end if;
+  if not pg_has_role('convolog_monitor', 'pg_read_all_stats', 'usage') then
+    begin
+      grant pg_read_all_stats to convolog_monitor with inherit true, set false;
+    exception when insufficient_privilege then
+      null; -- a managed server may keep it to itself: then nobody is told of the oldest snapshot
+    end;
   end if;
   if not pg_has_role(current_user, 'convolog_owner', 'set') then
     execute format('grant convolog_owner to %I with inherit false, set true', current_user);
@@ -44,8 +54,8 @@ begin
                  current_database());
   execute format('grant create on database %I to convolog_owner', current_database());
   revoke create on schema public from public;
-  grant usage on schema public to convolog_append, convolog_sweep, convolog_auth, convolog_api, convolog_projector,
-    convolog_relay;
+  grant usage on schema public to convolog_append, convolog_sweep, convolog_auth, convolog_monitor, convolog_api,
+    convolog_projector, convolog_relay;
   -- With grant option: a function can be given only to a role that may create in its schema, for that moment.
   grant usage, create on schema public to convolog_owner with grant option;
 end $$;

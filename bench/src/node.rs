@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use api::Operations;
 use api::passwords::Cost;
 use convolog::node::{ApiSettings, Databases, Nats, Node, NodeSettings};
 use convolog::secrets::NatsPasswords;
@@ -150,6 +151,7 @@ fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSetti
                     signing_seed: start.signing_seed,
                     password_cost: Cost::default(),
                     log: LogSettings::default(),
+                    operations: Operations::default(),
                     server: api::ServerSettings::default(),
                 })
             })

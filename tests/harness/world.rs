@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use api::ServerSettings;
 use api::passwords::Cost;
+use api::{Operations, ServerSettings};
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
 use local::Nats;
 use projector::{ProjectorSettings, RelaySettings};
@@ -28,6 +28,8 @@ pub struct WorldSettings {
     pub api_connections: u32,
     /// How the log works.
     pub log: LogSettings,
+    /// What concerns operators.
+    pub operations: Operations,
     /// How much the API's server takes on.
     pub server: ServerSettings,
 }
@@ -40,6 +42,7 @@ impl Default for WorldSettings {
             projector: true,
             api_connections: 8,
             log: LogSettings::default(),
+            operations: Operations::default(),
             server: ServerSettings::default(),
         }
     }
@@ -99,6 +102,7 @@ impl World {
                 // As cheap as Argon2 can be: these tests are not about passwords.
                 password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
                 log: settings.log.clone(),
+                operations: settings.operations.clone(),
                 server: settings.server.clone(),
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),

@@ -12,5 +12,6 @@ mod isolation;
 mod log;
 mod nats_permissions;
 mod openapi;
+mod operations;
 mod plans;
 mod stream;

@@ -21,12 +21,13 @@ use crate::{
     openapi::{About, Answers, Operation, Tag, domain_types},
     paging::Query,
     passwords::{MAX_LENGTH, MIN_LENGTH, Password, Personal, RoomToHash, Verdict},
-    problem::RequestId,
+    problem,
     reads::{Answer, Read},
     secret::Secret,
     sessions::ReadOne,
     state::Api,
     tokens::{Grant, LIFETIME},
+    trace_context::Origin,
     violation::Violation,
 };
 
@@ -153,7 +154,7 @@ pub(crate) const REGISTER: About = About {
 pub(crate) async fn register(
     State(api): State<Api>,
     _: RoomToHash,
-    request: RequestId,
+    origin: Origin,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Registered, Error> {
     let (tenant_name, user_name) = (name(&body.tenant_name, "tenant_name")?, name(&body.name, "name")?);
@@ -164,7 +165,8 @@ pub(crate) async fn register(
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));
     #[expect(clippy::disallowed_methods, reason = "the tenant is made by this request, nobody else knows its id")]
     let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
-    let context = CommandContext::new(caller, request.0, api.inner.now());
+    let traceparent = origin.traceparent.map(|parent| parent.to_string());
+    let context = CommandContext { traceparent, ..CommandContext::new(caller, origin.request.0, api.inner.now()) };
     let owner = NewUser { user_id: user, email: body.email.clone(), name: user_name.clone() };
     let new = NewTenant { context, name: tenant_name.clone(), owner, password_hash };
     register_tenant(&api.inner.database, api.inner.on_commit.clone(), new).await.map_err(|error| match error {
@@ -179,6 +181,7 @@ pub(crate) async fn register(
 }
 
 fn sign_in(api: &Api, identity: Identity) -> Result<SignedIn, Error> {
+    problem::record_tenant(identity.tenant.id);
     let grant =
         Grant { user: identity.user.id, tenant: identity.tenant.id, sign_in: Uuid::now_v7(), role: identity.user.role };
     let access_token = api.inner.tokens.issue(grant, Uuid::now_v7(), api.inner.now())?;

@@ -10,6 +10,7 @@ use store::TenantContext;
 use crate::{
     error::{Code, Error},
     openapi::{Operation, Part},
+    problem,
     state::Api,
 };
 
@@ -56,6 +57,7 @@ impl FromRequestParts<Api> for Caller {
         // Sign-ins are not kept yet, so a token is good until it expires.
         let still_good = |_| async { Ok(()) };
         let token = api.inner.tokens.authenticate(token.trim(), api.inner.now(), still_good).await?;
+        problem::record_tenant(token.grant.tenant);
         let actor = Actor { kind: ActorKind::User, id: token.grant.user.0 };
         #[expect(clippy::disallowed_methods, reason = "the token's signature and claims have just been checked")]
         let context = TenantContext::authenticated(token.grant.tenant, actor);

@@ -16,8 +16,8 @@ use crate::{
     error::{Code, Error},
     idempotency::IdempotencyKey,
     openapi::{Answers, Header, Operation},
-    problem::RequestId,
     state::Api,
+    trace_context::Origin,
 };
 
 /// Says that the answer was given before.
@@ -27,12 +27,14 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 pub(crate) fn context(
     api: &Api,
     caller: &Caller,
-    request: RequestId,
+    origin: Origin,
     key: IdempotencyKey,
     received: Received,
 ) -> CommandContext {
     let key = key.0.map(|key| store::IdempotencyKey { key, request_hash: received.hash });
-    CommandContext { key, bytes: received.bytes, ..CommandContext::new(caller.context, request.0, api.inner.now()) }
+    let traceparent = origin.traceparent.map(|parent| parent.to_string());
+    let context = CommandContext::new(caller.context, origin.request.0, api.inner.now());
+    CommandContext { key, traceparent, bytes: received.bytes, ..context }
 }
 
 /// What a command answers.

@@ -25,10 +25,10 @@ use crate::{
     openapi::{About, AnyObject, Tag, domain_types},
     paging::{Limit, Page, Query},
     path::PathParams,
-    problem::RequestId,
     reads::{Answer, Read},
     sessions::rejected,
     state::Api,
+    trace_context::Origin,
 };
 
 /// What is said.
@@ -137,7 +137,7 @@ pub(crate) async fn post(
     State(api): State<Api>,
     caller: Caller,
     PathParams(session): PathParams<Uuid>,
-    request: RequestId,
+    origin: Origin,
     key: IdempotencyKey,
     _: NoCondition,
     JsonBody { value: body, received }: JsonBody<PostMessage>,
@@ -151,7 +151,7 @@ pub(crate) async fn post(
         attachments: body.attachments.into_iter().map(|Object(attachment)| attachment).collect(),
         metadata: body.metadata,
     };
-    let context = command::context(&api, &caller, request, key, received);
+    let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         // One that we made too: it is unique, but once a client has read it, it may be chosen for another message of
         // any session, and two messages of one id stop the projector.

@@ -7,6 +7,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version, password_hash};
 use axum::{extract::FromRequestParts, http::request::Parts};
+use metrics::{Counter, counter, describe_counter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -67,6 +68,9 @@ pub struct Passwords {
     dummy: Arc<str>,
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
+    /// Permits of the two.
+    permits: (usize, usize),
+    refused: Counter,
 }
 
 impl Passwords {
@@ -76,6 +80,10 @@ impl Passwords {
         let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, None).map_err(SetupError::Cost)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy = argon2.hash_password(b"").map_err(SetupError::Hash)?.to_string().into();
+        describe_counter!(
+            "convolog_password_hashes_refused_total",
+            "Log-ins and the like refused because too many wait"
+        );
         let cores = cores.get().min(Semaphore::MAX_PERMITS / 2);
         let waiting = waiting.min(Semaphore::MAX_PERMITS / 2);
         Ok(Self {
@@ -83,12 +91,26 @@ impl Passwords {
             dummy,
             admitted: Arc::new(Semaphore::new(cores + waiting)),
             running: Arc::new(Semaphore::new(cores)),
+            permits: (cores + waiting, cores),
+            refused: counter!("convolog_password_hashes_refused_total"),
         })
+    }
+
+    /// Hashes that are being computed, and those that wait for a thread.
+    pub fn load(&self) -> (usize, usize) {
+        let admitted = self.permits.0.saturating_sub(self.admitted.available_permits());
+        let running = self.permits.1.saturating_sub(self.running.available_permits());
+        (running, admitted.saturating_sub(running))
     }
 
     /// Whether a request that needs a hash would be refused now.
     pub fn is_full(&self) -> bool {
         self.admitted.available_permits() == 0
+    }
+
+    fn refuse(&self) -> Error {
+        self.refused.increment(1);
+        Error::overloaded()
     }
 
     /// The password's hash as a PHC string, with a new salt; 503 when too many are waiting.
@@ -111,7 +133,7 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         // Without a cause: a refusal for every request of a flood must not be a line in the log.
-        let admission = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_full| Error::overloaded())?;
+        let admission = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_full| self.refuse())?;
         let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
         // The permits go with the work: it runs on when the client goes away, and still counts.
         let permits: [OwnedSemaphorePermit; 2] = [admission, turn];
@@ -137,7 +159,8 @@ impl FromRequestParts<Api> for RoomToHash {
     type Rejection = Error;
 
     async fn from_request_parts(_: &mut Parts, api: &Api) -> Result<Self, Error> {
-        if api.inner.passwords.is_full() { Err(Error::overloaded()) } else { Ok(Self) }
+        let passwords = &api.inner.passwords;
+        if passwords.is_full() { Err(passwords.refuse()) } else { Ok(Self) }
     }
 }
 

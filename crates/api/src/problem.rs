@@ -1,6 +1,6 @@
 //! The outermost layer: gives a request its id and span, and writes every error's body; no other code writes one.
 
-use std::{error::Error as StdError, panic::AssertUnwindSafe};
+use std::{error::Error as StdError, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     body::Body,
@@ -9,15 +9,16 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use domain::TenantId;
 use futures_util::FutureExt;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tracing::Instrument;
+use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use crate::{
     error::{Code, Error, Members},
-    openapi::{Operation, Part},
+    trace_context::{TraceId, TraceParent},
 };
 
 /// Media type of every error.
@@ -39,9 +40,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-impl Part for RequestId {
-    fn describe(_: &mut Operation<'_>) {}
-}
+/// Marks an answer whose status says that something is wrong, but which is what was asked for: it keeps its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IsNoProblem;
 
 /// Why a request was not granted: RFC 9457, with members of our own that are there when they help to go on.
 #[derive(Serialize, JsonSchema)]
@@ -85,24 +86,42 @@ impl<'a> Problem<'a> {
 pub async fn answer(mut request: Request, next: Next) -> Response {
     let id = RequestId(Uuid::now_v7());
     request.extensions_mut().insert(id);
-    // The path alone: a query may carry what does not belong in a log.
-    let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
+    let trace_id = TraceParent::of(request.headers()).map_or(TraceId::from(id.0), |parent| parent.trace_id());
+    // At every level, so that whatever is logged says of which request it is. The path alone: a query may carry what
+    // does not belong in a log.
+    let span = tracing::error_span!(
+        "request",
+        request_id = %id.0,
+        %trace_id,
+        tenant = field::Empty,
+        method = %request.method(),
+        path = request.uri().path(),
+    );
+    let begun = Instant::now();
     async {
         let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         // The panic's text was written by the panic hook.
         let response = outcome.unwrap_or_else(|_| Error::internal("a handler panicked").into_response());
-        stamp(response, id)
+        stamp(response, id, begun)
     }
     .instrument(span)
     .await
 }
 
-fn stamp(mut response: Response, RequestId(id): RequestId) -> Response {
+/// Every further line about this request says that it is this tenant's; for whoever has checked the credentials.
+pub(crate) fn record_tenant(tenant: TenantId) {
+    Span::current().record("tenant", field::display(tenant));
+}
+
+fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Response {
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        response = with_problem(response, id);
+    let mut problem = None;
+    if (status.is_client_error() || status.is_server_error()) && response.extensions().get::<IsNoProblem>().is_none() {
+        let error = error_of(&mut response);
+        response = with_problem(response, &error, id);
+        problem = Some(error);
     }
-    tracing::debug!(status = status.as_u16(), "answered");
+    log(response.status(), problem.as_ref(), begun);
     // A hyphenated UUID is always a valid header value.
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -110,15 +129,20 @@ fn stamp(mut response: Response, RequestId(id): RequestId) -> Response {
     response
 }
 
-fn with_problem(mut response: Response, id: Uuid) -> Response {
-    let error = response.extensions_mut().remove::<Error>().unwrap_or_else(|| {
-        let code = Code::of_status(response.status());
-        Error::new(code, response.status().canonical_reason().unwrap_or("The request was refused."))
-    });
-    log_cause(&error);
-    let body = Body::from(document(&error, id));
+/// What was put into the response, or what its status means.
+fn error_of(response: &mut Response) -> Error {
+    let status = response.status();
+    response.extensions_mut().remove::<Error>().unwrap_or_else(|| {
+        Error::new(Code::of_status(status), status.canonical_reason().unwrap_or("The request was refused."))
+    })
+}
+
+fn with_problem(response: Response, error: &Error, id: Uuid) -> Response {
+    let body = Body::from(document(error, id));
     let (mut parts, _) = response.into_parts();
     parts.status = error.code().status();
+    // For who counts answers by their codes.
+    parts.extensions.insert(error.code());
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     Response::from_parts(parts, body)
@@ -144,14 +168,17 @@ pub(crate) fn last_words(error: &Error) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// The only place that logs why a request failed. What the client did wrong has no cause and is not logged.
-fn log_cause(error: &Error) {
-    let Some(cause) = error.cause() else { return };
-    let code = error.code().as_str();
-    if error.code().status() == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(code, error = cause, "request failed");
-    } else {
-        tracing::warn!(code, error = cause, "request refused");
+/// The one line about a request, and the only place that says why it failed. What the client did wrong has no cause.
+fn log(status: StatusCode, problem: Option<&Error>, begun: Instant) {
+    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let code = problem.map(|error| error.code().as_str());
+    let error = problem.and_then(Error::cause);
+    let status = status.as_u16();
+    match status {
+        500 => tracing::error!(status, code, duration_us, error, "request failed"),
+        // Refusals of a flood have no cause: they are counted, a line for each would be another flood.
+        _ if error.is_some() => tracing::warn!(status, code, duration_us, error, "request refused"),
+        _ => tracing::debug!(status, code, duration_us, "answered"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bus::{Bus, Rings};
 use domain::TenantId;
 use futures_util::StreamExt as _;
+use metrics::{Counter, counter, describe_counter};
 use store::{ApiDatabase, Work};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,6 +19,7 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct ReadGate {
     waiting: Arc<Waiting>,
+    time_outs: Counter,
 }
 
 /// Per tenant the checkpoint that was heard of last, and who waits for it to grow.
@@ -54,6 +56,7 @@ pub(crate) struct Place {
     tenant: TenantId,
     checkpoint: watch::Receiver<u64>,
     waiting: Arc<Waiting>,
+    time_outs: Counter,
 }
 
 impl Place {
@@ -61,7 +64,9 @@ impl Place {
     pub(crate) async fn wait(&mut self, seq: u64, deadline: Instant) {
         let reached = self.checkpoint.wait_for(|checkpoint| *checkpoint >= seq);
         // Neither the time-out nor the gate's end says more than the look that follows.
-        let _ = tokio::time::timeout_at(deadline, reached).await;
+        if tokio::time::timeout_at(deadline, reached).await.is_err() {
+            self.time_outs.increment(1);
+        }
     }
 
     /// What was heard is not so, the rows are at `seq`: forgets it, and rests so that false hints cost little.
@@ -92,13 +97,19 @@ impl ReadGate {
     pub(crate) fn start(database: ApiDatabase, bus: Bus) -> Self {
         let waiting = Arc::new(Waiting::default());
         store::spawn("read_gate", watch_checkpoints(database, bus, Arc::downgrade(&waiting)));
-        Self { waiting }
+        describe_counter!("convolog_read_time_outs_total", "Reads that waited for their min_seq in vain");
+        Self { waiting, time_outs: counter!("convolog_read_time_outs_total") }
+    }
+
+    /// Reads that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().values().map(watch::Sender::receiver_count).sum()
     }
 
     /// Takes a place for a tenant.
     pub(crate) fn place(&self, tenant: TenantId) -> Place {
         let checkpoint = self.waiting.lock().entry(tenant).or_insert_with(|| watch::channel(0).0).subscribe();
-        Place { tenant, checkpoint, waiting: self.waiting.clone() }
+        Place { tenant, checkpoint, waiting: self.waiting.clone(), time_outs: self.time_outs.clone() }
     }
 }
 

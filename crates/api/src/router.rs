@@ -7,8 +7,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 
 use crate::{
-    admission, auth, docs, error::Error, events, health, messages, openapi::Routes, problem, sessions, state::Api,
-    stream,
+    admission, auth, docs, error::Error, events, health, http_meters, messages, openapi::Routes, problem, scrape,
+    sessions, state::Api, stream,
 };
 
 /// What a browser may load for an answer that is no page.
@@ -30,6 +30,8 @@ pub(crate) fn routes() -> Routes {
         .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
         .get("/v1/events", events::list, events::LIST)
         .get("/v1/events/stream", stream::follow, stream::FOLLOW)
+        .get("/metrics", scrape::metrics, scrape::METRICS)
+        .get("/health", health::detail, health::DETAIL)
         .get("/health/live", health::live, health::LIVE)
         .get("/health/ready", health::ready, health::READY)
         .get("/openapi.json", docs::openapi, docs::OPENAPI)
@@ -38,6 +40,7 @@ pub(crate) fn routes() -> Routes {
 
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
+    let http_meters = api.inner.http_meters.clone();
     let (routes, _) = routes().finish();
     routes
         .fallback(async || Error::not_found())
@@ -45,6 +48,7 @@ pub fn router(api: Api) -> Router {
         .layer(from_fn_with_state(api.clone(), admission::admit))
         .layer(from_fn_with_state(api, guard))
         .layer(from_fn(problem::answer))
+        .layer(from_fn_with_state(http_meters, http_meters::measure))
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for

@@ -24,9 +24,9 @@ use crate::{
     openapi::{About, AnyObject, Tag, domain_types},
     paging::{Limit, Page, Query},
     path::PathParams,
-    problem::RequestId,
     reads::{Answer, Read, Versioned},
     state::Api,
+    trace_context::Origin,
 };
 
 /// What a new session is.
@@ -136,7 +136,7 @@ pub(crate) const START: About = About {
 pub(crate) async fn start(
     State(api): State<Api>,
     caller: Caller,
-    request: RequestId,
+    origin: Origin,
     key: IdempotencyKey,
     _: NoCondition,
     JsonBody { value: body, received }: JsonBody<StartSession>,
@@ -145,7 +145,7 @@ pub(crate) async fn start(
     object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
     let id = id.unwrap_or_else(Uuid::now_v7);
-    let context = command::context(&api, &caller, request, key, received);
+    let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.start::<Session, Rejection>(id, Command::Start(started.clone()))?;
         Ok(id)
@@ -174,12 +174,12 @@ pub(crate) async fn end(
     State(api): State<Api>,
     caller: Caller,
     PathParams(id): PathParams<Uuid>,
-    request: RequestId,
+    origin: Origin,
     key: IdempotencyKey,
     if_match: IfMatch,
     JsonBody { value: NoFields {}, received }: JsonBody<NoFields>,
 ) -> Result<Changed, Error> {
-    let context = command::context(&api, &caller, request, key, received);
+    let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.run::<Session, Rejection>(id, Command::End { if_version: if_match.version() })?;
         Ok(id)

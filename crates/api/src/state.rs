@@ -8,8 +8,11 @@ use store::{ApiDatabase, Log, OnCommit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    http_meters::HttpMeters,
+    operations::{Answers, Operations},
     passwords::Passwords,
     read_gate::ReadGate,
+    scrape::ScrapeMeters,
     stream::{StreamFigures, Streams},
     tokens::Tokens,
 };
@@ -30,6 +33,11 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) gate: ReadGate,
+    pub(crate) bus: Bus,
+    pub(crate) operations: Operations,
+    pub(crate) answers: Answers,
+    pub(crate) http_meters: Arc<HttpMeters>,
+    pub(crate) scrape_meters: ScrapeMeters,
     pub(crate) streams: Streams,
     /// Cancelled when the server begins to shut down: what has no end of its own ends then.
     pub(crate) closing: CancellationToken,
@@ -45,11 +53,28 @@ impl Api {
         tokens: Tokens,
         passwords: Passwords,
         clock: Clock,
+        operations: Operations,
     ) -> Self {
         let gate = ReadGate::start(database.clone(), bus.clone());
-        let streams = Streams::start(database.clone(), bus);
+        let (answers, http_meters) = (Answers::new(&operations), HttpMeters::register());
         let closing = CancellationToken::new();
-        Self { inner: Arc::new(Inner { database, log, on_commit, tokens, passwords, gate, streams, closing, clock }) }
+        let inner = Inner {
+            log,
+            on_commit,
+            tokens,
+            passwords,
+            gate,
+            clock,
+            bus: bus.clone(),
+            streams: Streams::start(database.clone(), bus),
+            closing,
+            operations,
+            answers,
+            http_meters,
+            scrape_meters: ScrapeMeters::register(),
+            database,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The streams of events that are open here.

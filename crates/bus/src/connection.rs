@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::sync::watch;
 
 use crate::subject::PerShard;
@@ -62,6 +63,7 @@ impl Bus {
         let servers = parse(url)?;
         let (sender, connection) = watch::channel(Connection::default());
         let warned = AtomicBool::new(false);
+        let meters = Meters::register(user);
         let mut options = ConnectOptions::new()
             .name(format!("convolog {}", user.name()))
             .custom_inbox_prefix(user.inbox_prefix())
@@ -75,6 +77,7 @@ impl Bus {
             .subscription_capacity(RECEIVE_QUEUE)
             .event_callback(move |event| {
                 observe(&event, &sender, &warned, user);
+                meters.observe(&event);
                 std::future::ready(())
             });
         let in_url = servers.first().and_then(|server| Some((server.username()?, server.password()?)));
@@ -183,6 +186,38 @@ fn parse(urls: &str) -> Result<Vec<ServerAddr>> {
 fn backoff(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(2)).unwrap_or(u32::MAX).min(8);
     if attempts <= 1 { Duration::ZERO } else { MAX_BACKOFF.min(Duration::from_millis(50 << doublings)) }
+}
+
+/// The connection's gauges.
+struct Meters {
+    connected: Gauge,
+    connections: Counter,
+}
+
+impl Meters {
+    fn register(user: User) -> Self {
+        describe_gauge!("convolog_nats_connected", "Whether there is a connection to NATS, by the user it is for");
+        describe_counter!("convolog_nats_connections_total", "Connections to NATS made since the start, by user");
+        let user = user.name();
+        let connected = gauge!("convolog_nats_connected", "user" => user);
+        connected.set(0);
+        Self { connected, connections: counter!("convolog_nats_connections_total", "user" => user) }
+    }
+
+    fn observe(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.connected.set(1);
+                self.connections.increment(1);
+            }
+            Event::Disconnected | Event::Closed => self.connected.set(0),
+            Event::ClientError(_)
+            | Event::ServerError(_)
+            | Event::SlowConsumer(_)
+            | Event::LameDuckMode
+            | Event::Draining => {}
+        }
+    }
 }
 
 /// Keeps the connection's state and logs what an operator should know, an absent server once and not at every attempt.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
+use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind, RequestErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::response::Response;
@@ -30,6 +30,8 @@ pub(crate) const NAME: &str = "EVENTS";
 const DEFINITION: &str = include_str!("../../../nats/events.json");
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
+/// W3C Trace Context, for consumers whose libraries look for it here.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Which stream this is and how far it goes: when either goes back or changes, NATS was wiped or restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,10 @@ impl EventStream {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, envelope::CONTENT_TYPE);
         headers.insert(NATS_MESSAGE_ID, subject::message_id(event, generation));
+        let traceparent = event.meta.traceparent.as_ref().and_then(|parent| parent.parse::<HeaderValue>().ok());
+        if let Some(traceparent) = traceparent {
+            headers.insert(TRACEPARENT, traceparent);
+        }
         let payload = envelope::encode(event).map_err(Error::Encode)?;
         let message = PublishMessage::build().headers(headers).payload(payload.into());
         let inner = self.bus.jetstream().send_publish(subject::event(event), message).await.map_err(publish_error)?;

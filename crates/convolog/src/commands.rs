@@ -4,6 +4,7 @@ pub mod dev;
 pub mod import;
 pub mod openapi;
 pub mod seed;
+pub mod status;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,9 @@ pub enum Command {
     /// Make the demo tenant, with two weeks of conversations, in a database that is already there.
     #[command(after_help = seed::EXAMPLES)]
     Seed(seed::Settings),
+    /// Tell how the service does: what is behind, what is missing, what slows it down.
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -89,6 +93,8 @@ impl Command {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
             Self::Import(_) | Self::Seed(_) | Self::Openapi => "warn,async_nats=error,bus=error",
+            // What is wrong is in the report.
+            Self::Status(_) => "off",
         }
     }
 
@@ -99,6 +105,7 @@ impl Command {
             Self::Import(settings) => import::run(&settings).await,
             Self::Openapi => openapi::run(),
             Self::Seed(settings) => seed::run(&settings).await,
+            Self::Status(settings) => status::run(&settings).await,
         }
     }
 }

@@ -4,9 +4,11 @@
 pub mod attach;
 pub mod commands;
 pub mod import;
+pub mod logging;
 pub mod node;
 pub mod secrets;
 pub mod seed;
 pub mod services;
 pub mod settings;
+pub mod telemetry;
 pub mod write_side;

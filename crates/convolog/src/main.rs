@@ -1,13 +1,13 @@
 //! The binary: reads the settings, sets up logging, runs one subcommand, turns its end into an exit code.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use convolog::commands::UserFolders;
-use convolog::settings::{Cli, LogFormat, Logging, check_names};
-use tracing_subscriber::EnvFilter;
+use convolog::logging::subscriber;
+use convolog::settings::{Cli, Logging, check_names};
 
 /// Bad usage.
 const USAGE: u8 = 2;
@@ -45,11 +45,7 @@ fn fail(code: u8, error: &str) -> ExitCode {
 
 fn start_logging(settings: &Logging, default: &str) -> Result<(), String> {
     let directives = settings.log.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(directives).map_err(|error| format!("CONVOLOG_LOG: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
+    let subscriber = subscriber(directives, settings.log_format, std::io::stderr().is_terminal(), std::io::stderr);
+    let subscriber = subscriber.map_err(|error| format!("CONVOLOG_LOG: {error}"))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())
 }

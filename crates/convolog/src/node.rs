@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use anyhow::Context as _;
 use api::passwords::{Cost, Passwords, WAITING};
 use api::tokens::{Signer, Tokens};
-use api::{Api, ServerSettings};
+use api::{Api, Operations, ServerSettings};
 use bus::{Bus, User};
 use chrono::Utc;
 use projector::{Projector, ProjectorSettings, Relay, RelaySettings};
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::secrets::NatsPasswords;
+use crate::telemetry;
 
 /// How to reach PostgreSQL, one log-in per role.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct ApiSettings {
     pub password_cost: Cost,
     /// How the log works.
     pub log: LogSettings,
+    /// What concerns operators; the node adds what it has to show.
+    pub operations: Operations,
     /// How much the server takes on.
     pub server: ServerSettings,
 }
@@ -100,10 +103,14 @@ struct Front {
 impl Node {
     /// Starts everything; what can be wrong with roles and settings is found out here.
     pub async fn start(settings: NodeSettings) -> anyhow::Result<Self> {
+        // Before anything that counts.
+        telemetry::install();
+        let mut pools = Vec::new();
         let stop_workers = CancellationToken::new();
         let mut workers = Vec::new();
         if let Some(relay) = settings.relay {
             let database = RelayDatabase::connect(settings.databases.relay).await.context("starting the relay")?;
+            pools.push(database.pool_meter());
             let bus = settings.nats.connect(User::Relay).await?;
             let relay = Relay::start(database, bus, relay).await.context("starting the relay")?;
             workers.push(store::spawn("relay", relay.run(stop_workers.clone())));
@@ -111,12 +118,14 @@ impl Node {
         if let Some(projector) = settings.projector {
             let database = ProjectorDatabase::connect(settings.databases.projector).await;
             let database = database.context("starting the projector")?;
+            pools.push(database.pool_meter());
             let bus = settings.nats.connect(User::Projector).await?;
             let projector = Projector::start(database, bus, projector).await.context("starting the projector")?;
             workers.push(store::spawn("projector", projector.run(stop_workers.clone())));
         }
         let mut node = Self { address: None, app: None, front: None, workers, stop_workers };
-        if let Some(api) = settings.api {
+        if let Some(mut api) = settings.api {
+            api.operations.pools.append(&mut pools);
             let bus = settings.nats.connect(User::Api).await?;
             node.serve(settings.databases.api, bus, api).await?;
         }
@@ -133,12 +142,17 @@ impl Node {
             .with_context(|| format!("CONVOLOG_LISTEN: cannot listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
         let issuer = settings.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let mut operations = settings.operations;
+        operations.pools.push(database.pool_meter());
+        operations.render = telemetry::render;
         let tokens = Tokens::new(&issuer, Signer::from_seed(settings.signing_seed)?, []);
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let cost = settings.password_cost;
         let passwords = tokio::task::spawn_blocking(move || Passwords::new(cost, cores, WAITING)).await??;
         #[expect(clippy::disallowed_methods, reason = "this is where the API gets its clock")]
-        let app = Api::new(database.clone(), bus, (log.clone(), on_commit.clone()), tokens, passwords, Utc::now);
+        let clock = Utc::now;
+        let written = (log.clone(), on_commit.clone());
+        let app = Api::new(database.clone(), bus, written, tokens, passwords, clock, operations);
         let stop = CancellationToken::new();
         let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);

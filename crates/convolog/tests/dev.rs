@@ -31,17 +31,31 @@ fn wait_until_gone(data: &Path) {
     }
 }
 
+/// The exit code of `convolog status` and what it wrote.
+fn status(data: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_convolog"));
+    let output = command.arg("status").args(arguments).arg("--data-dir").arg(data).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
 #[test]
 fn it_starts_serves_and_stops_cleanly() {
     let mut data = Data::new();
     let mut dev = data.start();
     let started = dev.post("/v1/sessions", Some(&dev.token()), r#"{"mode":"text"}"#);
     assert!(started.starts_with("HTTP/1.1 201"), "{started}");
+    let (code, report) = status(data.directory.path(), &["--json"]);
+    assert!(code == 0 && report.starts_with("{\"status\":\"ok\",\"reasons\":[]"), "{code}: {report}");
     let postgres = dev.postgres_data();
     assert!(!processes_of(&postgres).is_empty(), "the test looks for the wrong processes");
     dev.signal("-TERM");
     assert_eq!(dev.process.wait().unwrap().code(), Some(0));
     assert_eq!(processes_of(&postgres), [] as [String; 0]);
+    let (code, report) = status(data.directory.path(), &[]);
+    assert_eq!(code, 3, "{report}");
+    for line in ["Status          failing", "PostgreSQL      does not answer", "NATS            not connected"] {
+        assert!(report.lines().any(|found| found == line), "{line:?} in {report}");
+    }
 }
 
 #[test]
@@ -74,14 +88,16 @@ fn a_second_process_on_the_same_data_gets_one_clear_message() {
 
 #[test]
 fn bad_usage_is_exit_code_two_and_says_what_to_do() {
-    for (variable, value, expected) in
-        [("CONVOLOG_LISTN", "127.0.0.1:0", "did you mean CONVOLOG_LISTEN?"), ("CONVOLOG_LOG", "a=b=c=", "CONVOLOG_LOG")]
-    {
+    for (variable, value, expected) in [
+        ("CONVOLOG_LISTN", "127.0.0.1:0", "did you mean CONVOLOG_LISTEN?"),
+        ("CONVOLOG_LOG", "a=b=c=", "CONVOLOG_LOG"),
+        ("CONVOLOG_OPERATOR_TOKEN", "short-secret", "CONVOLOG_OPERATOR_TOKEN"),
+    ] {
         let data = tempfile::tempdir().unwrap();
         let output = command(data.path(), "127.0.0.1:0").env(variable, value).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(message.contains(expected), "{message}");
+        assert!(message.contains(expected) && !message.contains("short-secret"), "{message}");
     }
 }
 

@@ -1,8 +1,11 @@
 //! One projecting transaction: the checkpoints' compare-and-set first, then the rows, for many tenants at once.
 
+use std::time::Instant;
+
 use domain::{RecordedEvent, TenantId};
 use store::{ProjectorDatabase, TenantsTx, Work};
 
+use crate::meters::TransactionMeters;
 use crate::projection::Projected;
 use crate::{Error, PROJECTIONS, READ_MODEL, read_model_version};
 
@@ -35,7 +38,19 @@ pub(crate) enum Applied {
 }
 
 /// Writes the steps' rows and moves their checkpoints, or nothing.
-pub(crate) async fn apply(database: &ProjectorDatabase, steps: &[Step]) -> Result<Applied, Error> {
+pub(crate) async fn apply(
+    database: &ProjectorDatabase,
+    steps: &[Step],
+    meters: &TransactionMeters,
+) -> Result<Applied, Error> {
+    let begun = Instant::now();
+    let applied = write(database, steps).await?;
+    let events = steps.iter().map(|step| step.events.len()).sum();
+    meters.ended((applied == Applied::Done).then_some(events), begun.elapsed());
+    Ok(applied)
+}
+
+async fn write(database: &ProjectorDatabase, steps: &[Step]) -> Result<Applied, Error> {
     let facts = Projected::read(steps.iter().flat_map(|step| &step.events))?;
     let mut tx = TenantsTx::begin(database, steps.iter().map(|step| step.tenant)).await?;
     let missed = compare_and_set(&mut tx, steps).await?;

@@ -9,6 +9,7 @@ use store::{MAX_PAGE_BYTES, ProjectorDatabase, TenantsTx, event_from_row, select
 use crate::Error;
 use crate::apply::{Applied, Step, apply};
 use crate::checkpoints::{self, Checkpoint};
+use crate::meters::TransactionMeters;
 use crate::rebuild::rebuild;
 
 /// Most events of one tenant in one transaction.
@@ -27,9 +28,13 @@ pub(crate) struct Progress {
 }
 
 /// Reads and projects until these tenants are at the head of their logs, or others have waited long enough.
-pub(crate) async fn catch_up(database: &ProjectorDatabase, epochs: &HashMap<TenantId, i64>) -> Result<Progress, Error> {
+pub(crate) async fn catch_up(
+    database: &ProjectorDatabase,
+    epochs: &HashMap<TenantId, i64>,
+    meters: &TransactionMeters,
+) -> Result<Progress, Error> {
     let tenants: Vec<TenantId> = epochs.keys().copied().collect();
-    let mut at = usable(database, &tenants, epochs).await?;
+    let mut at = usable(database, &tenants, epochs, meters).await?;
     for _ in 0..ROUNDS {
         let after: Vec<(TenantId, u64)> = at.iter().map(|(tenant, seq)| (*tenant, *seq)).collect();
         let (mut steps, more) = read(database, &after, epochs).await?;
@@ -37,7 +42,7 @@ pub(crate) async fn catch_up(database: &ProjectorDatabase, epochs: &HashMap<Tena
             return Ok(Progress { at, more: false });
         }
         let read: usize = steps.iter().map(|step| step.events.len()).sum();
-        match apply_before_poison(database, &mut steps).await? {
+        match apply_before_poison(database, &mut steps, meters).await? {
             Applied::Done => {
                 at.extend(steps.iter().map(|step| (step.tenant, step.last())));
                 let cut = steps.iter().map(|step| step.events.len()).sum::<usize>() < read;
@@ -50,7 +55,7 @@ pub(crate) async fn catch_up(database: &ProjectorDatabase, epochs: &HashMap<Tena
                     at.remove(tenant);
                 }
                 // Another worker has moved them: gone when its lease is newer than ours, else go on from there.
-                let moved = usable(database, &missed, epochs).await?;
+                let moved = usable(database, &missed, epochs, meters).await?;
                 let stuck = |(tenant, seq): &(TenantId, u64)| moved.get(tenant) == Some(seq);
                 if after.iter().any(stuck) {
                     break;
@@ -64,9 +69,13 @@ pub(crate) async fn catch_up(database: &ProjectorDatabase, epochs: &HashMap<Tena
 
 /// Applies the steps. One that is alone is halved as long as it holds an event that can't be projected, so that all
 /// before that event are.
-async fn apply_before_poison(database: &ProjectorDatabase, steps: &mut [Step]) -> Result<Applied, Error> {
+async fn apply_before_poison(
+    database: &ProjectorDatabase,
+    steps: &mut [Step],
+    meters: &TransactionMeters,
+) -> Result<Applied, Error> {
     loop {
-        match apply(database, steps).await {
+        match apply(database, steps, meters).await {
             Err(error) if error.is_deterministic() => match steps {
                 [step] if step.events.len() > 1 => step.events.truncate(step.events.len() / 2),
                 _ => return Err(error),
@@ -81,6 +90,7 @@ async fn usable(
     database: &ProjectorDatabase,
     tenants: &[TenantId],
     epochs: &HashMap<TenantId, i64>,
+    meters: &TransactionMeters,
 ) -> Result<HashMap<TenantId, u64>, Error> {
     if tenants.is_empty() {
         return Ok(HashMap::new());
@@ -91,7 +101,10 @@ async fn usable(
         match checkpoint {
             newer if newer.is_newer() => tracing::debug!(%tenant, "a newer version keeps this tenant's rows"),
             older if older.is_older() => match rebuild(database, tenant, *epoch, older).await {
-                Ok(rebuilt) => progress.extend(rebuilt.map(|seq| (tenant, seq))),
+                Ok(rebuilt) => {
+                    meters.rebuilds.increment(u64::from(rebuilt.is_some()));
+                    progress.extend(rebuilt.map(|seq| (tenant, seq)));
+                }
                 Err(error) if error.is_deterministic() => return Err(error),
                 Err(error) => {
                     // The others need not wait for it; the sweep finds it again.

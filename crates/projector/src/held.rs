@@ -4,23 +4,27 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use domain::{Shard, TenantId};
-use store::{Lease, Leases};
+use store::{Lease, Leases, Work};
 
 use crate::Error;
+use crate::meters::{LeaseMeters, number};
 
 /// Leases and until when they may be relied on.
 pub(crate) struct Held {
     leases: Leases,
     epochs: HashMap<Shard, i64>,
     valid_until: Instant,
+    meters: LeaseMeters,
 }
 
 impl Held {
     /// Takes what is free, and what was ours before a restart.
-    pub(crate) async fn acquire(leases: Leases) -> Result<Self, Error> {
+    pub(crate) async fn acquire(leases: Leases, work: Work) -> Result<Self, Error> {
         let asked = Instant::now();
         let epochs = by_shard(leases.acquire().await?);
-        Ok(Self { leases, epochs, valid_until: asked + Leases::DURATION })
+        let meters = LeaseMeters::register(work);
+        meters.held.set(number(epochs.len()));
+        Ok(Self { leases, epochs, valid_until: asked + Leases::DURATION, meters })
     }
 
     /// Prolongs; answers whether the set of shards or an epoch has changed.
@@ -29,6 +33,9 @@ impl Held {
         let epochs = by_shard(self.leases.renew().await?);
         self.valid_until = asked + Leases::DURATION;
         let changed = epochs != self.epochs;
+        let lost = self.epochs.iter().filter(|(shard, epoch)| epochs.get(shard) != Some(epoch)).count();
+        self.meters.lost.increment(lost as u64);
+        self.meters.held.set(number(epochs.len()));
         self.epochs = epochs;
         Ok(changed)
     }
@@ -36,6 +43,7 @@ impl Held {
     /// Gives them back.
     pub(crate) async fn release(&mut self) -> Result<(), Error> {
         self.epochs.clear();
+        self.meters.held.set(0);
         Ok(self.leases.release().await?)
     }
 

@@ -11,6 +11,7 @@ mod error;
 mod held;
 mod live;
 mod messages;
+mod meters;
 mod projection;
 mod projector;
 mod read_model;

@@ -27,10 +27,14 @@ enum Tenant {
 /// What to do about an event that has arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Nothing: it waits for the next transaction, or was projected before.
-    Fine,
-    /// The tenant must be read from PostgreSQL: it is unknown, or events before this one are missing.
-    Missing,
+    /// Nothing: it waits for the next transaction, or for the end of a catch-up.
+    Taken,
+    /// Nothing: it was projected before, or waits already.
+    Seen,
+    /// The tenant is unknown and must be read from PostgreSQL.
+    Unknown,
+    /// Events before this one are missing and must be read from PostgreSQL.
+    Hole,
 }
 
 /// The tenants of the leased shards.
@@ -53,25 +57,26 @@ impl Live {
     /// An event has arrived: dropped when it was seen before, kept when it is the next, else events are missing.
     pub(crate) fn hear(&mut self, event: RecordedEvent) -> Heard {
         match self.tenants.get_mut(&event.tenant) {
-            None => Heard::Missing,
+            None => Heard::Unknown,
             Some(Tenant::CatchingUp { heard }) => {
                 *heard = event.seq.max(*heard);
-                Heard::Fine
+                Heard::Taken
             }
             Some(Tenant::Live { checkpoint, waiting }) => {
                 let next = *checkpoint + waiting.len() as u64 + 1;
                 if event.seq > next {
-                    return Heard::Missing;
+                    return Heard::Hole;
                 }
-                if event.seq == next {
-                    if waiting.is_empty() {
-                        self.queue.push_back(event.tenant);
-                    }
-                    self.waiting += 1;
-                    self.bytes += event.data.get().len();
-                    waiting.push(event);
+                if event.seq < next {
+                    return Heard::Seen;
                 }
-                Heard::Fine
+                if waiting.is_empty() {
+                    self.queue.push_back(event.tenant);
+                }
+                self.waiting += 1;
+                self.bytes += event.data.get().len();
+                waiting.push(event);
+                Heard::Taken
             }
         }
     }
@@ -208,8 +213,15 @@ mod tests {
     #[test]
     fn what_was_seen_is_dropped_and_the_next_is_kept() {
         let mut live = live_at(3);
-        for seq in [1, 3, 4, 4, 2, 5] {
-            assert_eq!(live.hear(event(seq)), Heard::Fine);
+        for (seq, heard) in [1, 3, 4, 4, 2, 5].into_iter().zip([
+            Heard::Seen,
+            Heard::Seen,
+            Heard::Taken,
+            Heard::Seen,
+            Heard::Seen,
+            Heard::Taken,
+        ]) {
+            assert_eq!(live.hear(event(seq)), heard, "{seq}");
         }
         let steps = live.take_steps(|_| Some(9));
         assert_eq!(steps.len(), 1);
@@ -222,8 +234,8 @@ mod tests {
     #[test]
     fn a_hole_sends_to_postgresql() {
         let mut live = live_at(3);
-        assert_eq!(live.hear(event(5)), Heard::Missing);
-        assert_eq!(Live::default().hear(event(1)), Heard::Missing);
+        assert_eq!(live.hear(event(5)), Heard::Hole);
+        assert_eq!(Live::default().hear(event(1)), Heard::Unknown);
     }
 
     #[test]
@@ -232,7 +244,7 @@ mod tests {
         live.hear(event(4));
         assert!(live.begin_catch_up(TENANT, 4));
         assert!(!live.begin_catch_up(TENANT, 2));
-        assert_eq!(live.hear(event(6)), Heard::Fine);
+        assert_eq!(live.hear(event(6)), Heard::Taken);
         assert_eq!(live.end_catch_up(TENANT, Some(5)), Some(6));
         assert!(live.take_steps(|_| Some(1)).is_empty());
     }

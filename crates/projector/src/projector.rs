@@ -17,6 +17,7 @@ use crate::apply::{Applied, apply};
 use crate::catch_up::{Progress, catch_up};
 use crate::held::Held;
 use crate::live::{Heard, Live};
+use crate::meters::{self, ProjectorMeters};
 use crate::sweep::{Sweep, number};
 use crate::{Error, READ_MODEL, read_model_version};
 
@@ -68,6 +69,7 @@ pub struct Projector {
     suspects: HashMap<TenantId, u64>,
     /// Something failed that the next sweep must make good.
     trouble: bool,
+    meters: ProjectorMeters,
     settings: ProjectorSettings,
 }
 
@@ -83,7 +85,7 @@ impl Projector {
     /// Takes the leases and makes ready; nothing runs before [`Projector::run`].
     pub async fn start(database: ProjectorDatabase, bus: Bus, settings: ProjectorSettings) -> Result<Self, Error> {
         let leases = Leases::new(database.pool().clone(), Work::ReadModel, settings.holder.clone());
-        let held = Held::acquire(leases).await?;
+        let held = Held::acquire(leases, Work::ReadModel).await?;
         Ok(Self {
             database,
             bus,
@@ -97,6 +99,7 @@ impl Projector {
             rest: (Duration::ZERO, Instant::now()),
             suspects: HashMap::new(),
             trouble: false,
+            meters: ProjectorMeters::register(),
             settings,
         })
     }
@@ -128,6 +131,7 @@ impl Projector {
             }
             self.start_catch_ups();
             self.project().await;
+            self.meters.paused_tenants.set(meters::number(self.paused.len()));
         }
         while let Some(done) = self.catch_ups.join_next().await {
             self.caught_up(done);
@@ -168,8 +172,16 @@ impl Projector {
             match next_event {
                 Some(Ok(event)) => {
                     let (tenant, seq) = (event.tenant, event.seq);
-                    if self.live.hear(event) == Heard::Missing {
-                        missing.insert(tenant, seq);
+                    match self.live.hear(event) {
+                        Heard::Taken => {}
+                        Heard::Seen => self.meters.duplicates.increment(1),
+                        Heard::Unknown => {
+                            missing.insert(tenant, seq);
+                        }
+                        Heard::Hole => {
+                            self.meters.holes.increment(1);
+                            missing.insert(tenant, seq);
+                        }
                     }
                 }
                 Some(Err(error)) => {
@@ -210,8 +222,10 @@ impl Projector {
             let database = self.database.clone();
             let with_epoch = |tenant: &TenantId| Some((*tenant, self.held.epoch_of(*tenant)?));
             let epochs: HashMap<TenantId, i64> = tenants.iter().filter_map(with_epoch).collect();
+            let meters = self.meters.transactions.clone();
+            self.meters.catch_ups.increment(1);
             let task = async move {
-                let result = catch_up(&database, &epochs).await;
+                let result = catch_up(&database, &epochs, &meters).await;
                 CaughtUp { tenants, result }
             };
             self.catch_ups.spawn(task.instrument(tracing::debug_span!("catch_up")));
@@ -257,6 +271,7 @@ impl Projector {
             [tenant] if error.is_deterministic() => {
                 let error = error as &dyn std::error::Error;
                 tracing::error!(%tenant, error, "the events of a tenant cannot be projected; it is tried again later");
+                self.meters.poisonings.increment(1);
                 self.paused.insert(*tenant, Instant::now() + self.settings.pause);
             }
             several if error.is_deterministic() => {
@@ -267,6 +282,7 @@ impl Projector {
                 }
             }
             _ => {
+                self.meters.failures.increment(1);
                 tracing::warn!(error = error as &dyn std::error::Error, "projecting failed and is tried again");
                 self.take_a_rest();
             }
@@ -289,7 +305,7 @@ impl Projector {
             if steps.is_empty() {
                 return;
             }
-            match apply(&self.database, &steps).await {
+            match apply(&self.database, &steps, &self.meters.transactions).await {
                 Ok(Applied::Done) => {
                     self.rest.0 = Duration::ZERO;
                     self.live.applied(&steps);
@@ -319,6 +335,7 @@ impl Projector {
     /// Looks for tenants that are behind although nobody said so. While `hints_arrive`, one is given the time of a
     /// sweep.
     async fn sweep(&mut self, shards: &[i16], hints_arrive: bool) {
+        self.meters.sweeps.increment(1);
         let lagging: Result<Vec<(uuid::Uuid, i64)>, sqlx::Error> =
             sqlx::query_as("select tenant_id, head from lagging_tenants($1, $2, $3)")
                 .bind(READ_MODEL)

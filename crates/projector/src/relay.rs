@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::held::Held;
+use crate::meters::{self, RelayMeters};
 use crate::projector::ticker;
 use crate::relay_state::{self, StreamMemory};
 use crate::sweep::{Sweep, number};
@@ -63,6 +64,7 @@ pub struct Relay {
     work: BTreeSet<TenantId>,
     /// Tenants whose next event can't be read, and until when they rest.
     paused: HashMap<TenantId, Instant>,
+    meters: RelayMeters,
     settings: RelaySettings,
 }
 
@@ -70,10 +72,11 @@ impl Relay {
     /// Takes the leases and makes ready; nothing runs before [`Relay::run`].
     pub async fn start(database: RelayDatabase, bus: Bus, settings: RelaySettings) -> Result<Self, Error> {
         let leases = Leases::new(database.pool().clone(), Work::Relay, settings.holder.clone());
-        let held = Held::acquire(leases).await?;
+        let held = Held::acquire(leases, Work::Relay).await?;
         let memory = relay_state::load(database.pool()).await?;
         let (cursors, unstored, work, paused) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
-        Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, paused, settings })
+        let meters = RelayMeters::register();
+        Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, paused, meters, settings })
     }
 
     /// Works until `shutdown`, then stores the cursors and gives the leases back.
@@ -110,6 +113,8 @@ impl Relay {
             while let Some(Some(ring)) = rings.as_mut().and_then(|rings| rings.next().now_or_never()) {
                 self.add_work(ring);
             }
+            self.meters.waiting_tenants.set(meters::number(self.work.len()));
+            self.meters.paused_tenants.set(meters::number(self.paused.len()));
             self.publish().await;
         }
         self.store_cursors().await;
@@ -146,6 +151,7 @@ impl Relay {
             return;
         }
         if let Err(error) = self.publish_page().await {
+            self.meters.errors.increment(1);
             tracing::info!(error = &error as &dyn std::error::Error, "publishing stopped and is tried again");
             self.audited = None;
         }
@@ -164,9 +170,11 @@ impl Relay {
             }
             ours
         });
+        let begun = Instant::now();
         let (events, cut) = self.read(&tenants).await?;
         let stored = self.bus.events().publish_all(&events, self.memory.generation, WINDOW).await?;
         self.memory.last_sequence = stored.max(self.memory.last_sequence);
+        self.meters.published(events.len(), begun.elapsed());
         let mut published: HashMap<TenantId, i64> = HashMap::new();
         for event in &events {
             *published.entry(event.tenant).or_default() += 1;
@@ -247,6 +255,7 @@ impl Relay {
         let generation = if first { self.memory.generation } else { self.memory.generation + 1 };
         let new = StreamMemory { generation, created: Some(stream.created), last_sequence: stream.last_sequence };
         if !first {
+            self.meters.generations.increment(1);
             tracing::warn!(generation, "NATS has lost events; publishing again from PostgreSQL");
             self.cursors.clear();
             self.unstored.clear();
@@ -279,6 +288,7 @@ impl Relay {
     }
 
     async fn sweep(&mut self, shards: &[i16]) {
+        self.meters.sweeps.increment(1);
         match relay_state::behind(self.database.pool(), shards).await {
             Ok(behind) => self.add_work(behind),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed"),

@@ -9,6 +9,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Error;
+use crate::pool_meter::{PoolMeter, PoolUse};
 use crate::role_check::{check_one_tenant, check_role};
 
 /// How to reach the database as one role.
@@ -64,7 +65,7 @@ impl ConnectionSettings {
 }
 
 macro_rules! database {
-    ($(#[$doc:meta])* $name:ident, $application:literal) => {
+    ($(#[$doc:meta])* $name:ident, $role:literal, $application:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -75,6 +76,11 @@ macro_rules! database {
             /// Connects; refuses a role that fails [`check_role`].
             pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
                 Ok(Self { pool: settings.connect($application, ConnectionSettings::ACQUIRE_TIMEOUT).await? })
+            }
+
+            /// The gauges of its pool.
+            pub fn pool_meter(&self) -> PoolMeter {
+                PoolMeter::new($role, self.pool.clone())
             }
 
             /// Ends all connections.
@@ -88,11 +94,13 @@ macro_rules! database {
 database!(
     /// The database as the projector's role: the read tables of the tenants it names.
     ProjectorDatabase,
+    "projector",
     "convolog-projector"
 );
 database!(
     /// The database as the relay's role: reads the log of all tenants, writes its cursors.
     RelayDatabase,
+    "relay",
     "convolog-relay"
 );
 
@@ -101,7 +109,7 @@ database!(
 pub struct ApiDatabase {
     pub(crate) pool: PgPool,
     /// One connection that requests cannot take: whether this process is well is found out however busy it is.
-    checks: PgPool,
+    pub(crate) checks: PgPool,
     waiting: Arc<Semaphore>,
 }
 
@@ -116,6 +124,16 @@ impl ApiDatabase {
         let pool = settings.connect("convolog-api", Self::ACQUIRE_TIMEOUT).await?;
         let checks = settings.with_connections(1).pool("convolog-check", Self::ACQUIRE_TIMEOUT);
         Ok(Self { pool, checks, waiting: Arc::new(Semaphore::new(Self::MAX_WAITING)) })
+    }
+
+    /// The gauges of its pool.
+    pub fn pool_meter(&self) -> PoolMeter {
+        PoolMeter::new("api", self.pool.clone())
+    }
+
+    /// How full its pool is.
+    pub fn pool_use(&self) -> PoolUse {
+        PoolUse::of(&self.pool)
     }
 
     /// Room to wait for a connection, given back when dropped; [`Error::Overloaded`] when too many wait already.

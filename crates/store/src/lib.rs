@@ -12,6 +12,8 @@ mod log;
 mod log_reader;
 mod members;
 mod migrate;
+mod monitoring;
+mod pool_meter;
 mod role_check;
 mod tasks;
 mod tenant_tx;
@@ -25,6 +27,8 @@ pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, On
 pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row, select_events_after};
 pub use members::{NewTenant, RegisterError, register_tenant};
 pub use migrate::{RolePasswords, ensure_database, migrate, prepare_cluster_and_database};
+pub use monitoring::{AGE_SAMPLE, Lag, Progress, STUCK_AFTER, Server, Snapshot};
+pub use pool_meter::{PoolMeter, PoolUse};
 pub use role_check::check_role;
 pub use tasks::spawn;
 pub use tenant_tx::{TenantContext, TenantTx};

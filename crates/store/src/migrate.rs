@@ -30,12 +30,13 @@ impl RolePasswords {
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
     (4, "progress", include_str!("../../../migrations/0004_progress.sql")),
     (5, "sessions", include_str!("../../../migrations/0005_sessions.sql")),
+    (6, "monitoring", include_str!("../../../migrations/0006_monitoring.sql")),
     (7, "stream", include_str!("../../../migrations/0007_stream.sql")),
 ];
 

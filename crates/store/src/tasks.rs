@@ -9,5 +9,6 @@ use tracing::Instrument as _;
 /// client goes away.
 pub fn spawn<T: Send + 'static>(name: &'static str, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
-    tokio::spawn(task.instrument(tracing::debug_span!("task", name)))
+    // In the caller's span too, where there is one: what it does for a request is logged as the request's.
+    tokio::spawn(task.instrument(tracing::debug_span!("task", name)).in_current_span())
 }

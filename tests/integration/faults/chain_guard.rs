@@ -16,7 +16,7 @@ use super::outside::client;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// A world without a relay, whose projector hears of events from messages alone.
-async fn world_that_only_hears() -> (World, Bus) {
+pub(crate) async fn world_that_only_hears() -> (World, Bus) {
     let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
     let mut settings = world.node_settings(&WorldSettings { relay: false, ..WorldSettings::default() }, true);
     settings.projector.as_mut().unwrap().sweep = NEVER;
@@ -40,7 +40,7 @@ async fn wait_for_the_subscription(world: &World) {
     .await;
 }
 
-async fn log_of(world: &World, user: &User) -> Vec<RecordedEvent> {
+pub(crate) async fn log_of(world: &World, user: &User) -> Vec<RecordedEvent> {
     let sql = format!("select {EVENT_COLUMNS} from events e where tenant_id = $1 order by seq");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(user.tenant).fetch_all(&world.database.admin).await.unwrap();
     rows.iter().map(|row| event_from_row(row).unwrap()).collect()

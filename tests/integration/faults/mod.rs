@@ -2,9 +2,9 @@
 
 pub(crate) mod load;
 mod oracle;
-mod outside;
+pub(crate) mod outside;
 
-mod chain_guard;
+pub(crate) mod chain_guard;
 mod checkpoints;
 mod group_version;
 mod leases;

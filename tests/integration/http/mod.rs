@@ -144,7 +144,7 @@ fn nobody(user: &User) -> User {
     nobody
 }
 
-fn anonymous(world: &World) -> User {
+pub(crate) fn anonymous(world: &World) -> User {
     User::anonymous(world.http.clone(), world.url(0))
 }
 

@@ -5,7 +5,7 @@
 pub(super) const NAMED: &[(&str, &[&str])] = &[
     ("runtime role", &["convolog_api", "convolog_projector", "convolog_relay"]),
     // They own tables or functions and nobody logs in as them.
-    ("owner role", &["convolog_owner", "convolog_append", "convolog_sweep", "convolog_auth"]),
+    ("owner role", &["convolog_owner", "convolog_append", "convolog_sweep", "convolog_auth", "convolog_monitor"]),
     (
         "global table",
         &[
@@ -28,8 +28,12 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             // The relay alone notices that NATS was wiped.
             "convolog_relay select relay_state",
             "convolog_relay update relay_state",
+            // How many shards somebody works on.
+            "convolog_monitor select leases",
         ],
     ),
+    // What the server itself keeps of all sessions: since when the oldest snapshot is held.
+    ("membership", &["convolog_monitor in pg_read_all_stats"]),
     // What was acknowledged is never changed, and a key or claim is never free again.
     ("append-only table", &["events", "idempotency_keys", "claims"]),
     // Written by the append functions alone.
@@ -58,6 +62,11 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             // The sweep finds tenants that are behind: numbers, no content.
             "convolog_sweep select tenant_heads",
             "convolog_sweep select projection_checkpoints",
+            // An operator is told counts and ages, of events their times alone.
+            "convolog_monitor select tenant_heads",
+            "convolog_monitor select relay_cursors",
+            "convolog_monitor select projection_checkpoints",
+            "convolog_monitor select events",
             // Log-in knows an address, not yet a tenant.
             "convolog_auth select tenants",
             "convolog_auth select users",
@@ -74,6 +83,8 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             "checkpoints_of of convolog_sweep for convolog_api",
             "heads_of of convolog_sweep for convolog_api",
             "lagging_tenants of convolog_sweep for convolog_projector",
+            "log_progress of convolog_monitor for convolog_api",
+            "oldest_snapshot of convolog_monitor for convolog_api",
         ],
     ),
 ];

@@ -188,10 +188,16 @@ alter role convolog_append login;
 --! definer functions have a fixed search path and an owner that nobody logs in as: open_tenant belongs to convolog_append
 
 grant convolog_append to convolog_api;
---! roles are members of nothing: convolog_api is a member of convolog_append
+--! roles are members of nothing but what is on the list: convolog_api is a member of convolog_append
+
+grant pg_read_all_data to convolog_monitor;
+--! roles are members of nothing but what is on the list: convolog_monitor is a member of pg_read_all_data
+
+revoke pg_read_all_stats from convolog_monitor;
+--! roles are members of nothing but what is on the list: convolog_monitor in pg_read_all_stats is named but does not exist
 
 grant pg_read_all_data to convolog_owner;
---! roles are members of nothing: convolog_owner is a member of pg_read_all_data
+--! roles are members of nothing but what is on the list: convolog_owner is a member of pg_read_all_data
 
 alter role convolog_api set app.current_tenant_id = '00000000-0000-0000-0000-000000000001';
 --! no default for the tenant or for row_security: convolog_api gets app.current_tenant_id=00000000-0000-0000-0000-000000000001

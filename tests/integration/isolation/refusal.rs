@@ -1,9 +1,12 @@
 //! A process does not start, and is not ready, where PostgreSQL would not keep tenants apart.
 
+use std::time::Duration;
+
+use api::Operations;
 use convolog::node::Node;
 use sqlx::{AssertSqlSafe, Executor as _};
 use store::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
-use tests::{TestDatabase, World, WorldSettings};
+use tests::{TestDatabase, World, WorldSettings, eventually};
 
 /// What makes a role unsafe, what is then said about it, and how it is undone. `ROLE` and `DATABASE` are the test's own:
 /// roles are shared with all other tests.
@@ -135,15 +138,16 @@ const OPENED: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_not_ready_while_the_schema_is_open() {
-    let settings = WorldSettings { relay: false, projector: false, ..WorldSettings::default() };
+    let operations = Operations { self_check_lifetime: Duration::from_millis(20), ..Operations::default() };
+    let settings = WorldSettings { relay: false, projector: false, operations, ..WorldSettings::default() };
     let world = World::with(settings.clone()).await;
     let user = world.tenant().await;
     let ready = async || user.get("/health/ready").await;
     assert_eq!(ready().await.status, 200);
     for (open, close) in OPENED {
         world.database.admin.execute(*open).await.unwrap();
+        eventually(open, async || ready().await.status == 503).await;
         let reply = ready().await;
-        assert_eq!(reply.status, 503, "{open}");
         // Why is for the log, not for whoever asks.
         let told = reply.body.to_string();
         assert!(
@@ -153,6 +157,6 @@ async fn a_node_is_not_ready_while_the_schema_is_open() {
         let refused = Node::start(world.node_settings(&settings, false)).await;
         assert!(refused.is_err(), "a node started in spite of: {open}");
         world.database.admin.execute(*close).await.unwrap();
-        assert_eq!(ready().await.status, 200, "{close}");
+        eventually(close, async || ready().await.status == 200).await;
     }
 }

@@ -50,7 +50,7 @@ impl Header {
         let number = |least: u32| json!({"type": "integer", "format": "int64", "minimum": least});
         match self {
             Self::RequestId => always(
-                "Id of the request: the `request_id` of an error, the `correlationid` of the events that were recorded.",
+                "Id of the request: the `request_id` of an error, and without a `traceparent` the `correlationid` of its events.",
                 json!({"type": "string", "format": "uuid"}),
             ),
             Self::Seq => always("Number of the tenant's log that the answer reflects.", number(0)),

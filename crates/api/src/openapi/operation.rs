@@ -17,7 +17,7 @@ pub(crate) struct Operation<'a> {
     body: Option<Value>,
     answers: BTreeMap<String, Value>,
     codes: Vec<Code>,
-    needs_token: bool,
+    security: Value,
 }
 
 impl<'a> Operation<'a> {
@@ -31,7 +31,7 @@ impl<'a> Operation<'a> {
             body: None,
             answers: BTreeMap::new(),
             codes,
-            needs_token: false,
+            security: json!([]),
         }
     }
 
@@ -42,7 +42,13 @@ impl<'a> Operation<'a> {
 
     /// Only for callers with a token.
     pub(crate) fn needs_token(&mut self) {
-        self.needs_token = true;
+        self.security = json!([{"bearer": []}]);
+        self.fails(&[Code::Unauthorized]);
+    }
+
+    /// Only for operators: with their token, or without one from the same machine.
+    pub(crate) fn needs_operator(&mut self) {
+        self.security = json!([{"operator": []}, {}]);
         self.fails(&[Code::Unauthorized]);
     }
 
@@ -105,15 +111,15 @@ impl<'a> Operation<'a> {
 
     pub(super) fn finish(mut self, responses: &mut Map<String, Value>) -> Value {
         for (status, reference) in problems::answers(&self.codes, responses) {
-            self.answers.insert(status, reference);
+            // An answer of the operation's own goes before an error's.
+            self.answers.entry(status).or_insert(reference);
         }
-        let security = if self.needs_token { json!([{"bearer": []}]) } else { json!([]) };
         let mut operation = json!({
             "operationId": self.about.id,
             "tags": [self.about.tag.name()],
             "summary": self.about.summary,
             "description": self.about.text,
-            "security": security,
+            "security": self.security,
             "responses": self.answers,
         });
         if !self.parameters.is_empty() {

@@ -110,6 +110,9 @@ impl Routes {
                 "securitySchemes": {"bearer": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "The `access_token` of a log-in. It says whose tenant and which role.",
+                }, "operator": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "The operator's token, a setting of the server. Not needed from the same machine.",
                 }},
             },
         });

@@ -50,7 +50,7 @@ impl Schemas {
         for (name, mut schema) in self.answers.take_definitions(true) {
             // What may be missing from an answer is missing: it is not null.
             let required = schema["required"].as_array().cloned().unwrap_or_default();
-            let properties = schema["properties"].as_object_mut().into_iter().flatten();
+            let properties = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
             for (_, schema) in properties.filter(|(name, _)| !required.contains(&json!(name))) {
                 *schema = without_null(schema);
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::passwords::Cost;
+use api::{Operations, OperatorToken};
 use chrono::{SubsecRound as _, Utc};
 use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
@@ -38,20 +39,32 @@ pub struct Settings {
     /// The URL by which clients reach the API, also the issuer of access tokens.
     #[arg(long, env = "CONVOLOG_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Opens /metrics and /health to whoever sends it as a bearer token; without it they are for this machine alone.
+    #[arg(long, env = "CONVOLOG_OPERATOR_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub operator_token: Option<String>,
     /// Where PostgreSQL and NATS are.
     #[command(flatten)]
     pub services: ServiceSettings,
 }
 
+impl Settings {
+    /// Not read by clap, which would repeat a bad one in its error.
+    fn operator_token(&self) -> Result<Option<OperatorToken>, Failure> {
+        let token = self.operator_token.as_deref().map(OperatorToken::new).transpose();
+        token.map_err(|weak| Failure::usage(format!("CONVOLOG_OPERATOR_TOKEN: {weak}")))
+    }
+}
+
 /// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
+    let operations = Operations { token: settings.operator_token()?, ..Operations::default() };
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let start = async {
         let places = places(folders, &settings.services.data_dir)?;
         let secrets = Secrets::load_or_make(&places.data)?;
         let services = Services::start(&settings.services, &places, &secrets).await?;
-        let node = start_node(settings, &services, &secrets).await?;
+        let node = start_node(settings, &services, &secrets, operations).await?;
         Ok::<_, anyhow::Error>((services, node))
     };
     let (services, node) = tokio::select! {
@@ -79,7 +92,12 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets) -> anyhow::Result<Node> {
+async fn start_node(
+    settings: &Settings,
+    services: &Services,
+    secrets: &Secrets,
+    operations: Operations,
+) -> anyhow::Result<Node> {
     let node = Node::start(NodeSettings {
         databases: services.databases.clone(),
         nats: services.nats_access.clone(),
@@ -89,6 +107,7 @@ async fn start_node(settings: &Settings, services: &Services, secrets: &Secrets)
             signing_seed: secrets.signing_seed()?,
             password_cost: Cost::default(),
             log: LogSettings::default(),
+            operations,
             server: api::ServerSettings::default(),
         }),
         relay: Some(RelaySettings::named(&services.holder)),

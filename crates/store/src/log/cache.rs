@@ -9,6 +9,8 @@ use domain::{Category, TenantId};
 use lru::LruCache;
 use uuid::Uuid;
 
+use super::meters::Meters;
+
 /// A stream of a tenant. Ids are unique per tenant across categories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct StreamKey {
@@ -31,12 +33,13 @@ pub(super) struct States {
     committed: LruCache<StreamKey, Known>,
     /// Not durable yet.
     uncommitted: HashMap<StreamKey, Known>,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl States {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, meters: Arc<Meters>) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
-        Self { committed: LruCache::new(capacity), uncommitted: HashMap::new() }
+        Self { committed: LruCache::new(capacity), uncommitted: HashMap::new(), meters }
     }
 
     /// The newest state, and whether it is still uncommitted.

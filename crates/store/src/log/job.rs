@@ -1,11 +1,13 @@
 //! A command on its way through a writer: the closure that decides it and the client that waits for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::meters::{Ended, Meters};
 use super::room::Place;
 use super::unit::{Stop, StopKind, Unit};
 use super::{CommandContext, ExecuteError, Outcome};
@@ -66,6 +68,7 @@ pub(super) struct TypedJob<R, E, F> {
     lost_races: u32,
     outcome_unknown: bool,
     since: Instant,
+    meters: Arc<Meters>,
     _place: Place,
     answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
 }
@@ -75,6 +78,7 @@ impl<R, E, F> TypedJob<R, E, F> {
         context: CommandContext,
         decide: F,
         place: Place,
+        meters: Arc<Meters>,
         answer: oneshot::Sender<Result<Outcome<R>, ExecuteError<E>>>,
     ) -> Self {
         Self {
@@ -85,6 +89,7 @@ impl<R, E, F> TypedJob<R, E, F> {
             lost_races: 0,
             outcome_unknown: false,
             since: Instant::now(),
+            meters,
             _place: place,
             answer,
         }
@@ -140,6 +145,7 @@ where
             // Neither is reached: a command is stored after it was decided, and rejected after it was rejected.
             (Finish::Stored { .. } | Finish::Rejected, _, _) => Err(ExecuteError::Store(Error::OutcomeUnknown)),
         };
+        self.meters.ended(ended(&answer));
         // Nobody may be waiting any more; what was stored stays stored.
         let _ = self.answer.send(answer);
     }
@@ -159,5 +165,18 @@ where
 
     fn must_load(&self) -> bool {
         self.lost_races > 0
+    }
+}
+
+fn ended<R, E>(answer: &Result<Outcome<R>, ExecuteError<E>>) -> Ended {
+    match answer {
+        Ok(Outcome { replayed: false, .. }) => Ended::Stored,
+        Ok(Outcome { replayed: true, .. }) => Ended::Replayed,
+        Err(ExecuteError::Rejected(_)) => Ended::Rejected,
+        Err(ExecuteError::Claimed(_)) => Ended::Claimed,
+        Err(ExecuteError::KeyReused) => Ended::KeyReused,
+        Err(ExecuteError::Store(Error::Overloaded)) => Ended::Overloaded,
+        Err(ExecuteError::Store(Error::OutcomeUnknown)) => Ended::OutcomeUnknown,
+        Err(ExecuteError::Store(_)) => Ended::Failed,
     }
 }

@@ -9,6 +9,7 @@ mod batch;
 mod cache;
 mod job;
 mod load;
+mod meters;
 mod refusal;
 mod room;
 mod second_door;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error, TenantContext};
 use job::TypedJob;
+use meters::{Ended, Meters};
 use room::Room;
 pub use unit::{Stop, Unit};
 use writer::Writer;
@@ -134,6 +136,7 @@ pub enum ExecuteError<E> {
 #[derive(Clone)]
 pub struct Log {
     writers: Arc<[Lane]>,
+    meters: Arc<Meters>,
 }
 
 /// The way to one writer.
@@ -150,12 +153,13 @@ impl Log {
         settings: &LogSettings,
         on_commit: OnCommit,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), Error> {
+        let meters = Meters::register();
         let mut lanes = Vec::new();
         let mut tasks = Vec::new();
         for _ in 0..settings.writers.max(1) {
             // Bounded by the room, which also counts what the writer has taken out of it.
             let (commands, receiver) = mpsc::unbounded_channel();
-            let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), receiver);
+            let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), meters.clone(), receiver);
             lanes.push(Lane { commands, room: Room::new(settings.queue, settings.queue_bytes) });
             tasks.push(spawn("writer", writer.run()));
         }
@@ -166,7 +170,15 @@ impl Log {
                 }
             }
         });
-        Ok((Self { writers: lanes.into() }, all))
+        Ok((Self { writers: lanes.into(), meters }, all))
+    }
+
+    /// Commands that are not answered yet, and about how many bytes they have.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.writers
+            .iter()
+            .map(|writer| writer.room.load())
+            .fold((0, 0), |(commands, bytes), (more, more_bytes)| (commands + more, bytes + more_bytes))
     }
 
     /// Whether all writers are alive.
@@ -192,8 +204,11 @@ impl Log {
     {
         let writer = &self.writers[usize::from(context.caller.tenant().0.as_bytes()[15]) % self.writers.len()];
         let (answer, answered) = oneshot::channel();
-        let place = writer.room.take(context.bytes).ok_or(ExecuteError::Store(Error::Overloaded))?;
-        let job = TypedJob::new(context, decide, place, answer);
+        let place = writer.room.take(context.bytes).ok_or_else(|| {
+            self.meters.ended(Ended::Overloaded);
+            ExecuteError::Store(Error::Overloaded)
+        })?;
+        let job = TypedJob::new(context, decide, place, self.meters.clone(), answer);
         writer.commands.send(Box::new(job)).map_err(|_ended| ExecuteError::Store(Error::ShuttingDown))?;
         match answered.await {
             Ok(answer) => answer,

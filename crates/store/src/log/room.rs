@@ -9,6 +9,7 @@ pub(super) struct Room {
     commands: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     most_bytes: u32,
+    most_commands: usize,
 }
 
 /// Room for one command, given back when dropped: when the command is answered, wherever it has been until then.
@@ -20,11 +21,19 @@ pub(super) struct Place {
 impl Room {
     pub(super) fn new(commands: usize, bytes: usize) -> Self {
         let most_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let most_commands = commands.min(Semaphore::MAX_PERMITS);
         Self {
-            commands: Arc::new(Semaphore::new(commands.min(Semaphore::MAX_PERMITS))),
+            commands: Arc::new(Semaphore::new(most_commands)),
             bytes: Arc::new(Semaphore::new(most_bytes as usize)),
             most_bytes,
+            most_commands,
         }
+    }
+
+    /// How many commands have a place, and their bytes.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let commands = self.most_commands.saturating_sub(self.commands.available_permits());
+        (commands, (self.most_bytes as usize).saturating_sub(self.bytes.available_permits()))
     }
 
     /// A place for a command of about so many bytes, if there is one. A command larger than the whole room is let in
@@ -52,6 +61,7 @@ mod tests {
         assert!(room.take(41).is_none(), "too many bytes");
         let second = room.take(40).unwrap();
         assert!(room.is_full() && room.take(0).is_none(), "too many commands");
+        assert_eq!(room.load(), (2, 100));
         drop(first);
         assert!(!room.is_full());
         drop(second);

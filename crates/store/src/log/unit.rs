@@ -130,6 +130,7 @@ impl Unit<'_> {
         }
         let known = match self.states.get(&key) {
             Some((known, uncommitted)) => {
+                self.states.meters.cache_hits.increment(1);
                 self.work.provisional |= uncommitted;
                 known
             }
@@ -137,6 +138,7 @@ impl Unit<'_> {
                 Known { version: 0, category: None, state: Arc::new(A::State::default()) }
             }
             None => {
+                self.states.meters.cache_misses.increment(1);
                 self.work.missing = Some((key, Fold::of::<A>()));
                 return Err(Stop(StopKind::Load));
             }

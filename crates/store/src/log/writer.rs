@@ -1,7 +1,8 @@
 //! A writer: gathers commands while a commit is in flight, decides them one after the other, commits them together.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -12,6 +13,7 @@ use super::batch::{Batch, Entry};
 use super::cache::{Known, States, StreamKey};
 use super::job::{Finish, Job, Verdict};
 use super::load::load;
+use super::meters::Meters;
 use super::refusal::{Review, review};
 use super::unit::{Unit, Work};
 use super::{LogSettings, OnCommit, snapshot};
@@ -47,6 +49,7 @@ pub(super) struct Writer {
     database: ApiDatabase,
     settings: LogSettings,
     on_commit: OnCommit,
+    meters: Arc<Meters>,
     commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
@@ -64,14 +67,16 @@ impl Writer {
         database: ApiDatabase,
         settings: LogSettings,
         on_commit: OnCommit,
+        meters: Arc<Meters>,
         commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     ) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
-        let states = States::new(settings.cached_streams);
+        let states = States::new(settings.cached_streams, meters.clone());
         Self {
             database,
             settings,
             on_commit,
+            meters,
             commands,
             reports,
             report,
@@ -172,6 +177,7 @@ impl Writer {
                             self.states.advance(touched.key, known.clone());
                         }
                     }
+                    self.meters.waited(job.waited());
                     batch.push(job, work);
                 }
                 // Decided on events that may yet fail to be stored.
@@ -193,6 +199,7 @@ impl Writer {
         if waiting.len() == 1 {
             let (database, report) = (self.database.clone(), self.report.clone());
             self.pending_reports += 1;
+            self.meters.loads.increment(1);
             spawn("load", async move {
                 let result = again_when_lost(|| load(&database, key, fold)).await;
                 let _ = report.send(Report::Loaded(key, result));
@@ -227,7 +234,12 @@ impl Writer {
 
     /// Answers whether somebody else's lock was in the way of a single command.
     async fn commit(&mut self, batch: Batch) -> bool {
-        match self.append(&batch).await {
+        let events = batch.entries.iter().map(|entry| entry.events.len()).sum();
+        self.meters.batch(batch.entries.len(), events, batch.bytes);
+        let begun = Instant::now();
+        let appended = self.append(&batch).await;
+        self.meters.committed(begun.elapsed());
+        match appended {
             Ok(answers) => self.settle(batch, answers),
             Err(Failed::NotConnected(error)) => {
                 let mut error = Some(error);
@@ -238,6 +250,7 @@ impl Writer {
             }
             Err(Failed::Append(error)) if is_connection_end(&error) => {
                 tracing::warn!(%error, commands = batch.entries.len(), "the connection was lost during a commit");
+                self.meters.lost_commits.increment(1);
                 self.connection = None;
                 self.states_are_unsure(&batch);
                 for mut entry in batch.entries {
@@ -311,6 +324,7 @@ impl Writer {
                 Appended::Stored { seq, version } => {
                     let head = grown.entry(entry.tenant()).or_default();
                     *head = seq.max(*head);
+                    self.meters.events.increment(entry.events.len() as u64);
                     self.keep(&entry);
                     entry.job.finish(Finish::Stored { seq, version });
                 }
@@ -321,6 +335,7 @@ impl Writer {
                 Appended::Claimed(claim) => entry.job.finish(Finish::Claimed(claim)),
                 Appended::UnknownTenant => entry.job.finish(Finish::Failed(Error::UnknownTenant)),
                 Appended::Conflict => {
+                    self.meters.conflicts.increment(1);
                     for touched in &entry.touched {
                         self.states.forget(&touched.key);
                     }
@@ -343,9 +358,11 @@ impl Writer {
             let (Some(before), Some((after, fold))) = (touched.expected, &touched.after) else { continue };
             if before / self.settings.snapshot_every != after.version / self.settings.snapshot_every {
                 let (database, key, known, fold) = (self.database.clone(), touched.key, after.clone(), *fold);
+                let meters = self.meters.clone();
                 spawn("snapshot", async move {
-                    if let Err(error) = snapshot::store(&database, key, &known, fold).await {
-                        tracing::debug!(%error, "a snapshot was not stored");
+                    match snapshot::store(&database, key, &known, fold).await {
+                        Ok(()) => meters.snapshots.increment(1),
+                        Err(error) => tracing::debug!(tenant = %key.tenant, %error, "a snapshot was not stored"),
                     }
                 });
             }

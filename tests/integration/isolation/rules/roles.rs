@@ -23,14 +23,19 @@ pub(super) const RULES: &[Rule] = &[
             where a.given",
     },
     Rule {
-        name: "roles are members of nothing",
+        name: "roles are members of nothing but what is on the list",
         // Only the owner of the tables may become the owners of functions, to give them what it has migrated.
         sql: "
             select m.member::regrole || ' is a member of ' || m.roleid::regrole from pg_auth_members m
             where m.member in (select r.oid from pg_roles r join named n on n.item = r.rolname
                                where n.list in ('runtime role', 'owner role') and r.rolname <> 'convolog_owner')
+                and m.member::regrole || ' in ' || m.roleid::regrole
+                    not in (select item from named where list = 'membership')
               or (m.member = to_regrole('convolog_owner') and (m.inherit_option or m.roleid not in (
-                    select p.proowner from functions p where p.prosecdef)))",
+                    select p.proowner from functions p where p.prosecdef)))
+            union all select n.item || ' is named but does not exist' from named n
+            where n.list = 'membership' and n.item not in (
+              select m.member::regrole || ' in ' || m.roleid::regrole from pg_auth_members m)",
     },
     Rule {
         name: "runtime roles own nothing",
