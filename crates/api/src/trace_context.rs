@@ -5,6 +5,7 @@ use std::fmt;
 use axum::http::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
+use crate::openapi::{Operation, Part};
 use crate::problem::RequestId;
 
 /// The header.
@@ -116,6 +117,10 @@ fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 pub(crate) struct Origin {
     pub(crate) request: RequestId,
     pub(crate) traceparent: Option<TraceParent>,
+}
+
+impl Part for Origin {
+    fn describe(_: &mut Operation<'_>) {}
 }
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Origin {
