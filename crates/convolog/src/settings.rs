@@ -97,4 +97,19 @@ mod tests {
             assert_eq!(Cli::parse_from(arguments).logging.log.as_deref(), Some("debug"));
         }
     }
+
+    #[test]
+    fn the_operators_page_names_every_setting_and_every_subcommand_is_in_the_readme() {
+        let command = <Cli as clap::CommandFactory>::command();
+        let page = include_str!("../../../docs/operations.md");
+        for name in names::known(&command) {
+            assert!(page.contains(&format!("| `{name}` |")), "docs/operations.md does not name {name}");
+        }
+        let readme = include_str!("../../../README.md");
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            let row = [format!("| `{name}` |"), format!("| `{name} ")];
+            assert!(row.iter().any(|row| readme.contains(row)), "README does not name `{name}`");
+        }
+    }
 }

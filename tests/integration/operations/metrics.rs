@@ -117,3 +117,25 @@ async fn holes_and_duplicates_on_the_stream_are_counted() {
     eventually("a hole is counted", async || count(holes).await >= before + 1.0).await;
     world.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_page_names_every_metric_and_no_other() {
+    let page = include_str!("../../../docs/operations.md");
+    let world = World::start().await;
+    let exposition = Metrics::scrape(&world.tenant().await).await.text;
+    let exposed: Vec<&str> = exposition
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| !name.starts_with("convolog_process_"))
+        .collect();
+    assert!(exposed.len() > 40, "{exposed:?}");
+    for name in &exposed {
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+    }
+    let named = page.split('`').skip(1).step_by(2).filter(|text| text.starts_with("convolog_"));
+    let metric = |text: &str| text.chars().all(|char| char.is_ascii_lowercase() || char == '_');
+    let roles = ["convolog_api", "convolog_projector", "convolog_relay", "convolog_backup"];
+    for name in named.filter(|text| metric(text) && !roles.contains(text)) {
+        assert!(exposed.contains(&name), "docs/operations.md names {name}, which there is not");
+    }
+}
