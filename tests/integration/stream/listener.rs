@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tests::{Reply, User};
 
 /// Longer than the heartbeat.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What stands between two empty lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
