@@ -8,6 +8,7 @@ use api::{Operations, ServerSettings};
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
 use local::Nats;
 use projector::{ProjectorSettings, RelaySettings};
+use reqwest::Method;
 use serde_json::json;
 use store::LogSettings;
 use uuid::Uuid;
@@ -125,7 +126,7 @@ impl World {
     pub async fn register(&self, tenant_name: &str, email: &str) -> User {
         let anonymous = User::anonymous(self.http.clone(), self.url(0));
         let body = json!({"tenant_name": tenant_name, "email": email, "password": PASSWORD, "name": "Somebody"});
-        let reply = anonymous.post("/v1/auth/register", &body).await;
+        let reply = anonymous.insist(|| anonymous.request(Method::POST, "/v1/auth/register").json(&body)).await;
         assert_eq!(reply.status, 201, "{}", reply.body);
         anonymous.signed_in(&reply.body)
     }
