@@ -4,13 +4,24 @@ use axum::{
     extract::{FromRequestParts, Path, rejection::PathRejection},
     http::request::Parts,
 };
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
+use crate::{
+    error::{Code, Error},
+    openapi::{Operation, Part},
+};
 
 /// The path parameters of a route; what does not parse is 404 `not_found`.
 #[derive(Clone, Copy, Debug)]
 pub struct PathParams<T>(pub T);
+
+impl<T: JsonSchema> Part for PathParams<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.takes_path::<T>();
+        operation.fails(&[Code::NotFound]);
+    }
+}
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
     type Rejection = Error;

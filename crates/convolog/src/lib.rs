@@ -6,6 +6,7 @@ pub mod commands;
 pub mod import;
 pub mod logging;
 pub mod node;
+pub mod otlp;
 pub mod secrets;
 pub mod seed;
 pub mod services;

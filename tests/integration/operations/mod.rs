@@ -1,6 +1,7 @@
 //! What an operator sees: metrics, health, logs and traces; here is what these tests share.
 
 mod access;
+mod export;
 mod health;
 mod logs;
 mod metrics;
