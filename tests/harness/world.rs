@@ -1,13 +1,14 @@
 //! A world: a database, NATS and some nodes, as a test wants them.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::passwords::Cost;
 use api::{Operations, ServerSettings};
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
 use local::Nats;
 use projector::{ProjectorSettings, RelaySettings};
+use reqwest::Method;
 use serde_json::json;
 use store::LogSettings;
 use uuid::Uuid;
@@ -62,6 +63,11 @@ pub struct World {
     pub http: reqwest::Client,
 }
 
+/// A node that says nothing for so long will not answer any more. Longer than whatever makes an answer wait, and than the
+/// time between two heartbeats of a stream.
+const SILENCE: Duration = Duration::from_secs(40);
+/// How long [`eventually`] waits.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The signing key of all nodes of all tests.
 const SEED: [u8; 32] = [7; 32];
 /// The password of every user.
@@ -78,7 +84,8 @@ impl World {
     /// As the settings say.
     pub async fn with(settings: WorldSettings) -> Self {
         let (database, (nats, nats_access)) = tokio::join!(database(), start_nats());
-        let mut world = Self { nodes: vec![], database, nats, nats_access, http: reqwest::Client::new() };
+        let http = reqwest::Client::builder().read_timeout(SILENCE).build().unwrap();
+        let mut world = Self { nodes: vec![], database, nats, nats_access, http };
         for n in 0..settings.apis {
             let node =
                 Node::start(world.node_settings(&settings, n == 0)).await.unwrap_or_else(|error| panic!("{error:#}"));
@@ -119,7 +126,7 @@ impl World {
     pub async fn register(&self, tenant_name: &str, email: &str) -> User {
         let anonymous = User::anonymous(self.http.clone(), self.url(0));
         let body = json!({"tenant_name": tenant_name, "email": email, "password": PASSWORD, "name": "Somebody"});
-        let reply = anonymous.post("/v1/auth/register", &body).await;
+        let reply = anonymous.insist(|| anonymous.request(Method::POST, "/v1/auth/register").json(&body)).await;
         assert_eq!(reply.status, 201, "{}", reply.body);
         anonymous.signed_in(&reply.body)
     }
@@ -159,11 +166,12 @@ impl World {
     }
 }
 
-/// Polls until it is true; panics with `what` after 30 s.
+/// Polls until it is true; panics with `what` after 30 s, also when the check itself does not come back.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
-    let begun = Instant::now();
-    while !check().await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let polling = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, polling).await.is_ok(), "not within 30 s: {what}");
 }

@@ -199,6 +199,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_gets_no_place_is_told_whose_streams_are_too_many() {
+        assert_eq!(refused(Full::Tenant).code(), Code::RateLimited);
+        assert_eq!(refused(Full::Process).code(), Code::Overloaded);
+    }
+
+    #[test]
     fn a_last_event_id_is_digits_or_nothing() {
         let with = |values: &[&'static str]| {
             let values = values.iter().map(|value| (LAST_EVENT_ID, HeaderValue::from_static(value)));

@@ -123,7 +123,11 @@ impl ApiDatabase {
     pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
         let pool = settings.connect("convolog-api", Self::ACQUIRE_TIMEOUT).await?;
         let checks = settings.with_connections(1).pool("convolog-check", Self::ACQUIRE_TIMEOUT);
-        Ok(Self { pool, checks, waiting: Arc::new(Semaphore::new(Self::MAX_WAITING)) })
+        Ok(Self::of(pool, checks))
+    }
+
+    fn of(pool: PgPool, checks: PgPool) -> Self {
+        Self { pool, checks, waiting: Arc::new(Semaphore::new(Self::MAX_WAITING)) }
     }
 
     /// The gauges of its pool.
@@ -203,5 +207,24 @@ impl ApiDatabase {
         let rows: Vec<(uuid::Uuid, i64)> =
             sqlx::query_as("select tenant_id, seq from heads_of($1)").bind(ids).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|(tenant, seq)| (domain::TenantId(tenant), seq.cast_unsigned())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TenantTx;
+
+    #[tokio::test]
+    async fn who_would_wait_behind_too_many_for_a_connection_is_refused_at_once() {
+        // Nobody answers there; whoever has room to wait finds out.
+        let settings = ConnectionSettings::from_url("URL", "postgres://nobody@127.0.0.1:1/none", 1).unwrap();
+        let pool = settings.pool("test", ApiDatabase::ACQUIRE_TIMEOUT);
+        let database = ApiDatabase::of(pool.clone(), pool);
+        let begin = async || TenantTx::begin_with(&database, domain::TenantId(uuid::Uuid::nil()), "begin").await.err();
+        let mut waiting: Vec<_> = (0..ApiDatabase::MAX_WAITING).map(|_| database.room_to_wait().unwrap()).collect();
+        assert!(matches!(begin().await, Some(Error::Overloaded)));
+        waiting.pop();
+        assert!(matches!(begin().await, Some(Error::Unavailable(_))));
     }
 }

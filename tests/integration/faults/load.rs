@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use reqwest::Method;
+use serde_json::json;
 use tests::{User, World, eventually};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -64,12 +66,14 @@ impl Load {
 }
 
 async fn post_until(user: User, session: Uuid, stop: Arc<AtomicBool>, acks: Arc<Mutex<Vec<Ack>>>) {
+    let path = format!("/v1/sessions/{session}/messages");
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let content = format!("message {n}");
-        let reply = user.say(session, &content).await;
+        let body = json!({"role": "user", "content": content});
+        let reply = user.insist(|| user.request(Method::POST, &path).json(&body)).await;
         assert_eq!(reply.status, 201, "{}", reply.body);
         acks.lock().unwrap().push(Ack { tenant: user.tenant, session, content, seq: reply.seq() });
     }

@@ -222,6 +222,7 @@ async fn made_up_events_that_follow_on_nothing_are_looked_into_and_forgotten() {
     }
     // Another tenant's next event on this tenant's subject.
     let other = world.tenant().await;
+    let mut of_other = listen(&other, "", 2).await;
     let next = made_up(&world, &other, 1).await;
     let subject = format!("events.{shard}.{}.{}.{}", user.tenant.simple(), next.category, next.name);
     raw.publish(subject, domain::envelope::encode(&next).unwrap().into()).await.unwrap();
@@ -231,6 +232,8 @@ async fn made_up_events_that_follow_on_nothing_are_looked_into_and_forgotten() {
     assert_eq!(user.messages(session, seq).await.len(), 2);
     let told = listener.events(5).await;
     assert!(told == log_of(&user, "").await);
+    other.start_session().await;
+    assert_eq!(of_other.event().await.unwrap(), log_of(&other, "").await[2]);
     let strangers: i64 = sqlx::query_scalar(
         "select count(*) from projection_checkpoints c where not exists (select from tenant_heads h where h.tenant_id = c.tenant_id) and c.seq > 0",
     )

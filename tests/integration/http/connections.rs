@@ -92,13 +92,14 @@ async fn beyond_the_limit_connections_are_refused_but_health_answers() {
         let answer = refused.answer().await.unwrap();
         if answer.status == 201 {
             held.push(std::mem::replace(&mut refused, Socket::open(&world).await));
+            assert!(held.len() <= 3, "there is no limit");
             continue;
         }
         assert_eq!((answer.status, answer.code().as_str(), answer.header("retry-after")), (503, "overloaded", "1"));
         assert!(answer.closes() && refused.is_closed().await);
         break;
     }
-    assert!((2..=3).contains(&held.len()), "{}", held.len());
+    assert!(held.len() >= 2, "{}", held.len());
     for path in ["/health/live", "/health/ready"] {
         let mut health = Socket::open(&world).await;
         health.send(head(&user, "GET", path, "")).await;

@@ -6,9 +6,9 @@ use futures_util::stream;
 use reqwest::Method;
 use serde_json::Value;
 use tests::{User, World};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
+use super::socket::Socket;
 use super::{assert_problem, head, post_text, raw};
 
 const MIB: usize = 1024 * 1024;
@@ -76,16 +76,14 @@ async fn in_chunks(world: &World, user: &User, body: Vec<u8>) -> (u16, Value) {
 
 /// Writes to the node's socket and reads one answer's head and, as far as it has come, body.
 async fn over_a_socket(world: &World, user: &User, headers: &str, body: &[u8]) -> String {
-    let mut socket = tokio::net::TcpStream::connect(world.nodes[0].address().unwrap()).await.unwrap();
+    let mut socket = Socket::open(world).await;
     let token = user.token.as_ref().unwrap();
     let request = format!(
         "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n{headers}\r\n\r\n"
     );
-    socket.write_all(request.as_bytes()).await.unwrap();
-    socket.write_all(body).await.unwrap();
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8(answer).unwrap()
+    socket.send(request).await;
+    socket.send(body).await;
+    String::from_utf8(socket.rest().await).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

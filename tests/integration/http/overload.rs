@@ -129,6 +129,33 @@ async fn a_stalled_tenant_does_not_stop_the_others_of_its_writer() {
     assert_eq!(user.say(session, "again").await.status, 201);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_have_waited_too_long_are_refused_instead_of_begun() {
+    let (world, user, session) = patient(WorldSettings::default()).await;
+    let before = head(&world, user.tenant).await;
+    let lock = hold_head(&world, &user).await;
+    let first = say(&user, session, "first", 1);
+    let storing =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("it is being stored", async || {
+        sqlx::query_scalar::<_, i64>(storing).fetch_one(&world.database.admin).await.unwrap() > 0
+    })
+    .await;
+    let late = say(&user, session, "late", 5);
+    let (_, log, _) = world.nodes[0].write_side().unwrap();
+    eventually("the others wait", async || log.waiting().0 == 6).await;
+    // For longer than a command may wait for its turn.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    lock.rollback().await.unwrap();
+    for reply in join_all(first).await {
+        assert_eq!(reply.unwrap().status, 201);
+    }
+    for reply in join_all(late).await {
+        assert_problem(&reply.unwrap(), 503, "overloaded");
+    }
+    assert_eq!(head(&world, user.tenant).await, before + 1);
+}
+
 /// Whoever logs in keeps a connection of the API's pool as long as this lives.
 async fn hold_logins(world: &World) -> Transaction<'static, Postgres> {
     let waiting = "create or replace function accounts_by_email(p_email text, p_tenant uuid, p_limit int)

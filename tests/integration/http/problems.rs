@@ -1,9 +1,10 @@
 //! Every refusal has one form, and another tenant's thing is refused in the very words of one that does not exist.
 
+use convolog::node::Node;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::json;
-use tests::{User, World};
+use tests::{User, World, WorldSettings};
 use uuid::Uuid;
 
 use super::routes::{self, METHODS};
@@ -131,4 +132,17 @@ async fn every_answer_is_private_and_keeps_its_type() {
     assert_ne!(reply.header("x-request-id"), chosen);
     let events = user.events().await;
     assert_eq!(events.last().unwrap()["correlationid"], reply.header("x-request-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_clients_come_by_tls_every_answer_asks_them_to_do_so_again() {
+    let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
+    let mut settings = world.node_settings(&WorldSettings::default(), true);
+    settings.api.as_mut().unwrap().public_url = Some("https://convolog.test".into());
+    world.nodes.push(Node::start(settings).await.unwrap());
+    for (path, status) in [("/health/live", 200), ("/v1/sessions", 401), ("/nowhere", 404)] {
+        let reply = anonymous(&world).get(path).await;
+        let asked = reply.header("strict-transport-security");
+        assert_eq!((reply.status, asked), (status, "max-age=31536000; includeSubDomains"), "{path}");
+    }
 }

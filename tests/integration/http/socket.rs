@@ -1,9 +1,14 @@
 //! A socket to a node, for requests that no HTTP client would send; and what comes back, byte by byte.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tests::{User, World};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// Longer than any limit of a connection in these tests.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer as it stood on the wire.
 #[derive(Debug)]
@@ -52,12 +57,16 @@ impl Socket {
     pub(super) async fn rest(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         // A reset after the answer is as good as an end.
-        let _ = self.0.read_to_end(&mut all).await;
+        let _ = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed");
         all
     }
 
     /// The next answer with a Content-Length; `None` when the other side has closed without one.
     pub(super) async fn answer(&mut self) -> Option<Answer> {
+        tokio::time::timeout(PATIENCE, self.read_answer()).await.expect("it neither answers nor closes")
+    }
+
+    async fn read_answer(&mut self) -> Option<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.0.read_u8().await.ok()?);

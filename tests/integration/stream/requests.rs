@@ -73,11 +73,14 @@ async fn the_stream_is_for_owners_and_admins_and_never_for_another_tenant() {
     assert_problem(&ask(&plain, "", None).await.err().unwrap(), 403, "forbidden");
     let mut listeners = [listen(&ada, "", 2).await, listen(&admin, "", 2).await, listen(&eve, "", 2).await];
     let of_category = &mut listen(&eve, "?category=session", 0).await;
-    // In turns, so that both logs have the same numbers at about the same time.
+    // In turns, so that both logs have the same numbers at about the same time, now one sooner, now the other.
     let sessions = [ada.start_session().await, eve.start_session().await];
     for n in 0..10 {
-        ada.say(sessions[0], &format!("of ada {n}")).await;
-        eve.say(sessions[1], &format!("of eve {n}")).await;
+        let mut both = [(&ada, sessions[0], "ada"), (&eve, sessions[1], "eve")];
+        both.rotate_left(n % 2);
+        for (user, session, name) in both {
+            assert_eq!(user.say(session, &format!("of {name} {n}")).await.seq(), 4 + n as u64);
+        }
     }
     let logs = [log_of(&ada, "").await, log_of(&eve, "").await];
     assert_eq!(listeners[0].events(11).await, logs[0][2..]);
