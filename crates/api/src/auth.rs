@@ -89,15 +89,23 @@ fn name(text: &str, member: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
+impl Register {
+    /// The tenant's and the user's name as they are kept, and the password as it is hashed.
+    pub(crate) fn checked(&self) -> Result<(String, String, Password), Error> {
+        let (tenant_name, user_name) = (name(&self.tenant_name, "tenant_name")?, name(&self.name, "name")?);
+        let personal = Personal { email: &self.email, tenant_name: &tenant_name };
+        let password = Password::chosen(&self.password, personal).map_err(|weakness| weakness.in_member("password"))?;
+        Ok((tenant_name, user_name, password))
+    }
+}
+
 pub(crate) async fn register(
     State(api): State<Api>,
     _: RoomToHash,
     origin: Origin,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Response, Error> {
-    let (tenant_name, user_name) = (name(&body.tenant_name, "tenant_name")?, name(&body.name, "name")?);
-    let personal = Personal { email: &body.email, tenant_name: &tenant_name };
-    let password = Password::chosen(&body.password, personal).map_err(|weakness| weakness.in_member("password"))?;
+    let (tenant_name, user_name, password) = body.checked()?;
     let password_hash = api.inner.passwords.hash(password).await?;
 
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));

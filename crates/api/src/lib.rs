@@ -16,6 +16,8 @@ pub mod cursor;
 pub mod error;
 mod event_page;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod health;
 mod http_meters;
 pub mod idempotency;

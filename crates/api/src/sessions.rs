@@ -41,6 +41,12 @@ pub(crate) struct StartSession {
     metadata: Option<JsonObject>,
 }
 
+impl StartSession {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        object(self.metadata.as_ref(), "metadata", MAX_METADATA)
+    }
+}
+
 /// A session as it is listed and read.
 #[derive(Debug, Serialize)]
 pub(crate) struct SessionRow {
@@ -95,8 +101,8 @@ pub(crate) async fn start(
     JsonBody { value: body, received }: JsonBody<StartSession>,
 ) -> Result<Response, Error> {
     if_match.absent()?;
+    body.check()?;
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
-    object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
     let id = id.unwrap_or_else(Uuid::now_v7);
     let context = command::context(&api, &caller, origin, key, received);
