@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Who may depend on whom within the workspace.
-const ARROWS: [(&str, &[&str]); 9] = [
-    ("domain", &[]),
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("garble", &[]),
+    ("domain", &["garble"]),
     ("store", &["domain"]),
     ("bus", &["domain"]),
     ("local", &[]),
-    ("api", &["bus", "domain", "store"]),
+    ("api", &["bus", "domain", "garble", "store"]),
     ("projector", &["bus", "domain", "store"]),
-    ("convolog", &["api", "bus", "domain", "local", "projector", "store"]),
+    ("convolog", &["api", "bus", "domain", "garble", "local", "projector", "store"]),
     ("tests", &["api", "bus", "convolog", "domain", "local", "projector", "store"]),
     ("bench", &["api", "bus", "convolog", "domain", "local", "projector", "store"]),
 ];

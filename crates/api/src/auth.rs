@@ -141,6 +141,16 @@ fn name(text: &str, member: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
+impl Register {
+    /// The tenant's and the user's name as they are kept, and the password as it is hashed.
+    pub(crate) fn checked(&self) -> Result<(String, String, Password), Error> {
+        let (tenant_name, user_name) = (name(&self.tenant_name, "tenant_name")?, name(&self.name, "name")?);
+        let personal = Personal { email: &self.email, tenant_name: &tenant_name };
+        let password = Password::chosen(&self.password, personal).map_err(|weakness| weakness.in_member("password"))?;
+        Ok((tenant_name, user_name, password))
+    }
+}
+
 /// What the document says of [`register`].
 pub(crate) const REGISTER: About = About {
     id: "register",
@@ -157,9 +167,7 @@ pub(crate) async fn register(
     origin: Origin,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Registered, Error> {
-    let (tenant_name, user_name) = (name(&body.tenant_name, "tenant_name")?, name(&body.name, "name")?);
-    let personal = Personal { email: &body.email, tenant_name: &tenant_name };
-    let password = Password::chosen(&body.password, personal).map_err(|weakness| weakness.in_member("password"))?;
+    let (tenant_name, user_name, password) = body.checked()?;
     let password_hash = api.inner.passwords.hash(password).await?;
 
     let (tenant, user) = (TenantId(Uuid::now_v7()), UserId(Uuid::now_v7()));

@@ -18,6 +18,8 @@ mod docs;
 pub mod error;
 mod event_page;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod health;
 mod http_meters;
 pub mod idempotency;

@@ -62,7 +62,7 @@ fn with_attachment() -> serde_json::Value {
 }
 
 impl PostMessage {
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         at_most("content", self.content.len(), MAX_CONTENT, "bytes")?;
         at_most("attachments", self.attachments.len(), MAX_ATTACHMENTS, "entries")?;
         object(self.metadata.as_ref(), "metadata", MAX_METADATA)

@@ -36,7 +36,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T
     }
 }
 
-fn parse<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
+pub(crate) fn parse<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
     let query = uri.query().unwrap_or("").as_bytes();
     if let Some((name, _)) =
         form_urlencoded::parse(query).find(|(name, value)| name.contains('\0') || value.contains('\0'))

@@ -49,6 +49,12 @@ pub(crate) struct StartSession {
     metadata: Option<JsonObject>,
 }
 
+impl StartSession {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        object(self.metadata.as_ref(), "metadata", MAX_METADATA)
+    }
+}
+
 /// A session.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Session", example = example())]
@@ -141,8 +147,8 @@ pub(crate) async fn start(
     _: NoCondition,
     JsonBody { value: body, received }: JsonBody<StartSession>,
 ) -> Result<Created, Error> {
+    body.check()?;
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
-    object(metadata.as_ref(), "metadata", MAX_METADATA)?;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
     let id = id.unwrap_or_else(Uuid::now_v7);
     let context = command::context(&api, &caller, origin, key, received);

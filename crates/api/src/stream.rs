@@ -174,7 +174,7 @@ pub(crate) async fn follow(
 }
 
 /// Where a client that comes back has been; empty is what a client says that has not been anywhere.
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let malformed = || Error::new(Code::InvalidHeader, "Last-Event-ID is not a number of the log.");
     let mut values = headers.get_all(LAST_EVENT_ID).iter();
     let (value, None) = (values.next(), values.next()) else { return Err(malformed()) };

@@ -3,6 +3,8 @@
 
 pub mod attach;
 pub mod commands;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod import;
 pub mod logging;
 pub mod node;

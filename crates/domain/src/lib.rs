@@ -10,6 +10,8 @@ mod email;
 pub mod envelope;
 mod event;
 mod fact;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod json_object;
 pub mod session;

@@ -44,7 +44,7 @@ impl Signer {
         &self.public
     }
 
-    pub(super) fn key(&self) -> &EncodingKey {
+    pub(crate) fn key(&self) -> &EncodingKey {
         &self.key
     }
 }

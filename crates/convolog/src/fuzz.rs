@@ -1,0 +1,62 @@
+//! What any bytes must do to the reader of import files; only in tests and under a fuzzer.
+#![expect(clippy::unwrap_used, reason = "a target stops at the first surprise")]
+
+use chrono::DateTime;
+use domain::session::{Command, Event, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA};
+use domain::{EventData as _, MAX_ENCODED_EVENT, TenantId, envelope};
+use uuid::Uuid;
+
+use crate::import::line::{MAX_NAME, parse};
+use crate::import::plan::{CHUNK_EVENTS, Plan};
+
+/// A line that is read keeps to the limits of the API and is recorded under the same ids whenever it is read.
+pub fn import(bytes: &[u8]) {
+    let read = parse(bytes);
+    assert_eq!(read, parse(bytes));
+    let Ok(conversation) = read else { return };
+    assert!(!conversation.messages.is_empty());
+    assert!(conversation.identity.chars().count() <= "line/".len() + MAX_NAME);
+    let metadata = conversation.messages.iter().map(|message| &message.metadata).chain([&conversation.metadata]);
+    assert!(metadata.flatten().all(|json| json.as_str().len() <= MAX_METADATA));
+    for message in &conversation.messages {
+        assert!(message.content.len() <= MAX_CONTENT && message.attachments.len() <= MAX_ATTACHMENTS);
+    }
+    let times = conversation.messages.iter().map(|message| message.created);
+    for time in times.chain([conversation.created, conversation.ended]).flatten() {
+        assert!((0..4_102_444_800).contains(&time.timestamp()), "{time}");
+        assert_eq!(time.timestamp_subsec_nanos() % 1_000, 0, "{time}");
+    }
+    let plan = |seconds: i64| {
+        let now = DateTime::from_timestamp(seconds, 0).unwrap();
+        Plan::new(conversation.clone(), TenantId(Uuid::from_u128(1)), now)
+    };
+    let (now, later) = (plan(1_800_000_000), plan(1_900_000_000));
+    assert_eq!(now.session, later.session);
+    assert_eq!(format!("{:?}", keys(&now)), format!("{:?}", keys(&later)));
+    for chunk in now.chunks {
+        assert!((1..=CHUNK_EVENTS).contains(&chunk.commands.len()));
+        for command in chunk.commands {
+            let event = match command {
+                Command::Start(started) => Event::SessionStarted(started),
+                Command::PostMessage(posted) => Event::MessagePosted(posted),
+                Command::End { .. } => Event::SessionEnded,
+            };
+            let data = event.encode().unwrap();
+            assert!(data.get().len() + envelope::MAX_OVERHEAD <= MAX_ENCODED_EVENT);
+            assert!(!data.get().contains("\\u0000") || data.get().contains("\\\\u0000"), "{data}");
+        }
+    }
+}
+
+/// What decides whether it is recorded again.
+fn keys(plan: &Plan) -> Vec<(&str, [u8; 32])> {
+    plan.chunks.iter().map(|chunk| (chunk.key.key.as_str(), chunk.key.request_hash)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_bytes_surprise_the_reader_of_import_files() {
+        garble::try_out("import", 3_000, super::import);
+    }
+}
