@@ -3,14 +3,16 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Context as _;
-use api::passwords::{Cost, Password, Passwords, Personal, WAITING};
+use api::passwords::{Cost, Password, Passwords, Personal, Verdict, WAITING};
 use api::secret::Secret;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::tenant::NewUser;
 use domain::{Actor, ActorKind, Email, TenantId, UserId};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use store::{ApiDatabase, CommandContext, Log, NewTenant, OnCommit, TenantContext, accounts_by_email, register_tenant};
+use store::{
+    Account, ApiDatabase, CommandContext, Log, NewTenant, OnCommit, TenantContext, accounts_by_email, register_tenant,
+};
 use uuid::Uuid;
 
 use crate::import::line::{Conversation, parse};
@@ -60,9 +62,21 @@ pub struct Seeded {
 
 /// The demo's tenant, if it is there.
 pub async fn tenant(database: &ApiDatabase, demo: &Demo) -> anyhow::Result<Option<TenantId>> {
+    Ok(account(database, demo).await?.map(|account| account.tenant))
+}
+
+/// Whether the demo that is there has this password: it may have been made with another one.
+pub async fn is_password(database: &ApiDatabase, demo: &Demo, cost: Cost) -> anyhow::Result<bool> {
+    let Some(account) = account(database, demo).await? else { return Ok(false) };
+    let passwords = tokio::task::spawn_blocking(move || Passwords::new(cost, NonZeroUsize::MIN, WAITING)).await??;
+    let presented = Password::presented(&Secret::new(demo.password.as_str()));
+    let verdict = passwords.verify(presented, Some(account.password_hash)).await;
+    Ok(matches!(verdict, Ok(Verdict::Right { .. })))
+}
+
+async fn account(database: &ApiDatabase, demo: &Demo) -> anyhow::Result<Option<Account>> {
     let accounts = accounts_by_email(database, &demo.address()?, None).await?;
-    let there = accounts.into_iter().find(|account| account.tenant_name == demo.tenant_name);
-    Ok(there.map(|account| account.tenant))
+    Ok(accounts.into_iter().find(|account| account.tenant_name == demo.tenant_name))
 }
 
 /// Makes of the demo what is not there yet.

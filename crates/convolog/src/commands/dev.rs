@@ -128,6 +128,7 @@ async fn start_node(
         projector: Some(ProjectorSettings::named(&services.holder)),
     })
     .await?;
+    let mut demo_password = secrets.demo_password.as_str();
     if let Some(write_side) = node.write_side() {
         let demo = Demo {
             email: seed::EMAIL.into(),
@@ -139,13 +140,17 @@ async fn start_node(
         // On later starts it is not even looked through: that is for `convolog seed`.
         if seed::tenant(write_side.0, &demo).await?.is_none() {
             seed(write_side, &demo, Cost::default(), now).await?;
+        } else if settings.services.database_url.is_some()
+            && !seed::is_password(write_side.0, &demo, Cost::default()).await?
+        {
+            demo_password = "the password that it was made with";
         }
     }
     let mut out = std::io::stdout().lock();
     for line in &services.lines {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "Demo log-in  {} / {}", seed::EMAIL, secrets.demo_password)?;
+    writeln!(out, "Demo log-in  {} / {}", seed::EMAIL, demo_password)?;
     if let Some(address) = node.address() {
         writeln!(out, "convolog ready on http://{address}")?;
     }
