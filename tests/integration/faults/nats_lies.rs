@@ -99,7 +99,7 @@ async fn doubled_reordered_and_dropped_messages_change_neither_rows_nor_streams(
         let lying = lie(world.database.admin.clone(), relay.clone(), lies, stop.clone(), generation.clone());
         let lying = store::spawn("liar", lying);
         let load = Load::start(&users, 2).await;
-        load.goes_on(80).await;
+        load.goes_on(50).await;
         acks.extend(load.stop().await);
         for (user, (listener, told)) in users.iter().zip(listeners.iter_mut().zip(told.iter_mut())) {
             let log = log_of(user, "").await;

@@ -22,12 +22,12 @@ fn impatient() -> WorldSettings {
 async fn a_head_that_does_not_arrive_is_answered_408_and_a_silent_connection_is_closed() {
     let world = World::with(impatient()).await;
     let user = world.tenant().await;
-    // Slowly, for ever: each byte in time, the head never complete.
+    // Slowly: each piece in time, the head as a whole not.
     let mut slow = Socket::open(&world).await;
     let drip = async {
-        for byte in head(&user, "GET", "/v1/sessions", &"x-slow: 1\r\n".repeat(10)).bytes() {
-            slow.send([byte]).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        for piece in head(&user, "GET", "/v1/sessions", &"x-slow: 1\r\n".repeat(10)).as_bytes().chunks(10) {
+            slow.send(piece).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
         }
     };
     drip.await;

@@ -78,13 +78,13 @@ async fn a_client_that_does_not_read_holds_little_memory_and_no_connection() {
     let settings = WorldSettings { relay: false, projector: false, api_connections: 1, ..Default::default() };
     let world = World::with(settings).await;
     let user = world.tenant().await;
-    let session = say_much(&user, 40).await;
+    let session = say_much(&user, 20).await;
     let mut silent = Vec::new();
     for _ in 0..5 {
         silent.push(ask_and_do_not_read(&world, &user).await);
     }
     eventually("five streams are open", async || figures(&world).open == 5).await;
-    // Of 20 MB each has read one page; the only connection is free for others.
+    // Of 10 MB each has read one page; the only connection is free for others.
     let most = 5 * (READ_AHEAD + MAX_ENCODED_EVENT);
     for _ in 0..20 {
         let waiting = figures(&world).waiting_bytes;
@@ -107,8 +107,8 @@ async fn a_client_that_reads_nothing_for_too_long_is_cut_and_one_that_has_nothin
     let settings = WorldSettings { relay: false, projector: false, server, ..Default::default() };
     let world = World::with(settings).await;
     let user = world.tenant().await;
-    let session = say_much(&user, 20).await;
-    let head = 3 + 20;
+    let session = say_much(&user, 14).await;
+    let head = 3 + 14;
     let mut calm = listen(&user, "", head).await;
     let mut silent = ask_and_do_not_read(&world, &user).await;
     read_to(&mut silent, "\r\n\r\n").await;
@@ -123,7 +123,7 @@ async fn a_client_that_reads_nothing_for_too_long_is_cut_and_one_that_has_nothin
         }
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("its connection is open");
-    assert!(rest < 20 * 480_000, "it was told everything");
+    assert!(rest < 14 * 480_000, "it was told everything");
     let seq = user.say(session, "to whoever is still here").await.seq();
     assert_eq!((seq, calm.event().await.unwrap().0), (head + 1, head + 1));
 }

@@ -7,6 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tests::{Reply, User};
 
+use crate::http::raw;
+
 /// Longer than the heartbeat.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -138,12 +140,24 @@ fn parse(text: &str) -> Block {
     block
 }
 
+/// An answer as it was written, asked for until the machine takes it on.
+async fn text_of(user: &User, path: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let answer = raw(user.request(Method::GET, path)).await;
+        if answer.status == 200 {
+            return answer.text;
+        }
+        assert!(answer.reply().code() == "overloaded" && begun.elapsed() < PATIENCE, "{}", answer.text);
+    }
+}
+
 /// The tenant's log in the words of `GET /v1/events`, with its numbers.
 pub(crate) async fn log_of(user: &User, query: &str) -> Vec<(u64, String)> {
     let (mut events, mut after) = (Vec::new(), 0);
     loop {
         let path = format!("/v1/events?limit=200&after={after}{query}");
-        let text = user.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+        let text = text_of(user, &path).await;
         let page: std::collections::HashMap<String, Box<RawValue>> = serde_json::from_str(&text).unwrap();
         let data: Vec<Box<RawValue>> = serde_json::from_str(page["data"].get()).unwrap();
         events.extend(data.iter().map(|event| (sequence(event.get()), event.get().to_owned())));
