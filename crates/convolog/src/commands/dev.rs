@@ -64,11 +64,15 @@ impl Settings {
     }
 }
 
+/// Files that a process needs open for all the connections it takes, and for its own.
+const OPEN_FILES: u64 = (api::server::MAX_CONNECTIONS + api::server::RESERVED_CONNECTIONS + 256) as u64;
+
 /// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
     let export = settings.export()?;
     let on_answer = export.as_ref().map(Export::on_answer);
     let operations = Operations { token: settings.operator_token()?, on_answer, ..Operations::default() };
+    allow_open_files();
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let start = async {
@@ -104,6 +108,17 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
     }
     tracing::warn!("stopping at once: what is under way is answered with a broken connection");
     Ok(Exit::Done)
+}
+
+/// Many systems give a process a low limit that it may raise itself. Beyond it connections wait in the kernel's queue.
+fn allow_open_files() {
+    match rlimit::increase_nofile_limit(OPEN_FILES) {
+        Ok(allowed) if allowed < OPEN_FILES => {
+            tracing::warn!(allowed, wanted = OPEN_FILES, "few files may be open: fewer connections are taken");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files was not raised"),
+    }
 }
 
 async fn start_node(
