@@ -11,6 +11,7 @@ mod import;
 mod isolation;
 mod log;
 mod nats_permissions;
+mod openapi;
 mod operations;
 mod plans;
 mod stream;

@@ -18,6 +18,9 @@ pub const MAX_HEADERS: usize = 64;
 /// Most bytes of all header fields of a request together, names and values.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 
+/// What any request may be answered before its handler is asked.
+pub(crate) const REFUSALS: [Code; 4] = [Code::InvalidHeader, Code::UriTooLong, Code::HeadersTooLarge, Code::Overloaded];
+
 /// The layer, inside [`crate::problem::answer`] and outside everything else.
 pub(crate) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
     // Past a socket there is no connection to say anything.

@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::tenant::{MAX_NAME, NewUser, Role};
 use domain::{Actor, ActorKind, Email, TenantId, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::Row as _;
 use store::{Account, CommandContext, NewTenant, RegisterError, TenantContext, accounts_by_email, register_tenant};
 use uuid::Uuid;
@@ -16,10 +18,11 @@ use crate::{
     caller::Caller,
     error::{Code, Error, TenantChoice},
     json::at_most,
+    openapi::{About, Answers, Operation, Tag, domain_types},
     paging::Query,
-    passwords::{Password, Personal, RoomToHash, Verdict},
+    passwords::{MAX_LENGTH, MIN_LENGTH, Password, Personal, RoomToHash, Verdict},
     problem,
-    reads::Read,
+    reads::{Answer, Read},
     secret::Secret,
     sessions::ReadOne,
     state::Api,
@@ -28,55 +31,104 @@ use crate::{
     violation::Violation,
 };
 
-/// `POST /v1/auth/register`.
-#[derive(Debug, Deserialize)]
+/// A new tenant with its first user, who becomes its owner.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({
+    "tenant_name": "Acme", "name": "Ada", "email": "ada@example.com", "password": "correct horse battery",
+}))]
 pub(crate) struct Register {
+    /// What the tenant is called; not only white space.
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"[^\s\x85]"))]
     tenant_name: String,
+    #[schemars(with = "String", extend("format" = "email"), length(max = Email::MAX_LENGTH))]
     email: Email,
+    /// Not one of the first guesses: no common password, pattern, e-mail address or name of the tenant.
+    #[schemars(with = "String", length(min = MIN_LENGTH, max = MAX_LENGTH), extend("format" = "password"))]
     password: Secret,
+    /// What the user is called; not only white space.
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"[^\s\x85]"))]
     name: String,
 }
 
-/// `POST /v1/auth/login`.
-#[derive(Debug, Deserialize)]
+/// Who wants to log in.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"email": "ada@example.com", "password": "correct horse battery"}))]
 pub(crate) struct Login {
+    #[schemars(with = "String", extend("format" = "email"), length(max = Email::MAX_LENGTH))]
     email: Email,
+    #[schemars(with = "String", extend("format" = "password"))]
     password: Secret,
+    /// Which tenant, when address and password fit several.
     tenant_id: Option<Uuid>,
 }
 
-#[derive(Debug, Serialize)]
+/// A tenant.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tenant")]
 struct TenantView {
+    #[schemars(with = "Uuid")]
     id: TenantId,
     name: String,
 }
 
-#[derive(Debug, Serialize)]
+/// A member of a tenant.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "User")]
 struct UserView {
+    #[schemars(with = "Uuid")]
     id: UserId,
     email: String,
     name: String,
+    #[schemars(with = "domain_types::MemberRole")]
     role: Role,
 }
 
 /// Who somebody is.
-#[derive(Debug, Serialize)]
-struct Identity {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "tenant": {"id": "01a2046a-b01f-7338-8721-f968a8e95204", "name": "Acme"},
+    "user": {"id": "01a2046a-b01f-7000-8000-000000000002", "email": "ada@example.com", "name": "Ada", "role": "owner"},
+}))]
+pub(crate) struct Identity {
     tenant: TenantView,
     user: UserView,
 }
 
-/// What signing in answers.
-#[derive(Debug, Serialize)]
-struct SignedIn {
+/// Who somebody is, and the token that shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({
+    "tenant": {"id": "01a2046a-b01f-7338-8721-f968a8e95204", "name": "Acme"},
+    "user": {"id": "01a2046a-b01f-7000-8000-000000000002", "email": "ada@example.com", "name": "Ada", "role": "owner"},
+    "access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSJ9.eyJpc3MiOiJodHRwOi8vMTI3LjAuMC4xIn0.c2lnbmF0dXJl",
+    "token_type": "Bearer", "expires_in": LIFETIME.num_seconds(),
+}))]
+pub(crate) struct SignedIn {
     #[serde(flatten)]
     identity: Identity,
+    /// For the header `Authorization: Bearer …`.
     access_token: String,
+    #[schemars(extend("const" = "Bearer"))]
     token_type: &'static str,
     /// Seconds.
+    #[schemars(range(min = 1))]
     expires_in: i64,
+}
+
+/// The answer to a registration.
+pub(crate) struct Registered(SignedIn);
+
+impl IntoResponse for Registered {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl Answers for Registered {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<SignedIn>(201, "The tenant is founded, and its owner signed in.", &[]);
+    }
 }
 
 /// A name without white space around it: not empty, at most [`MAX_NAME`] characters.
@@ -99,12 +151,22 @@ impl Register {
     }
 }
 
+/// What the document says of [`register`].
+pub(crate) const REGISTER: About = About {
+    id: "register",
+    tag: Tag::Auth,
+    summary: "Found a tenant",
+    text: "An e-mail address may belong to several tenants. Takes no `Idempotency-Key`.",
+    codes: &[Code::OutcomeUnknown],
+    links: &[],
+};
+
 pub(crate) async fn register(
     State(api): State<Api>,
     _: RoomToHash,
     origin: Origin,
     JsonBody { value: body, .. }: JsonBody<Register>,
-) -> Result<Response, Error> {
+) -> Result<Registered, Error> {
     let (tenant_name, user_name, password) = body.checked()?;
     let password_hash = api.inner.passwords.hash(password).await?;
 
@@ -123,7 +185,7 @@ pub(crate) async fn register(
         tenant: TenantView { id: tenant, name: tenant_name },
         user: UserView { id: user, email: body.email.to_string(), name: user_name, role: Role::Owner },
     };
-    Ok((StatusCode::CREATED, Json(sign_in(&api, identity)?)).into_response())
+    Ok(Registered(sign_in(&api, identity)?))
 }
 
 fn sign_in(api: &Api, identity: Identity) -> Result<SignedIn, Error> {
@@ -134,11 +196,21 @@ fn sign_in(api: &Api, identity: Identity) -> Result<SignedIn, Error> {
     Ok(SignedIn { identity, access_token, token_type: "Bearer", expires_in: LIFETIME.num_seconds() })
 }
 
+/// What the document says of [`login`].
+pub(crate) const LOGIN: About = About {
+    id: "logIn",
+    tag: Tag::Auth,
+    summary: "Log in",
+    text: "When address and password fit several tenants, the answer is 409 `tenant_required` with their ids.",
+    codes: &[Code::InvalidCredentials, Code::TenantRequired, Code::OutcomeUnknown],
+    links: &[],
+};
+
 pub(crate) async fn login(
     State(api): State<Api>,
     _: RoomToHash,
     JsonBody { value: body, .. }: JsonBody<Login>,
-) -> Result<Response, Error> {
+) -> Result<Json<SignedIn>, Error> {
     let accounts = accounts_by_email(&api.inner.database, &body.email, body.tenant_id.map(TenantId)).await?;
     let mut fitting: Vec<Account> = Vec::new();
     if accounts.is_empty() {
@@ -164,14 +236,18 @@ pub(crate) async fn login(
         tenant: TenantView { id: account.tenant, name: account.tenant_name },
         user: UserView { id: account.user, email: body.email.to_string(), name: account.name, role: account.role },
     };
-    Ok(Json(sign_in(&api, identity)?).into_response())
+    Ok(Json(sign_in(&api, identity)?))
 }
+
+/// What the document says of [`me`].
+pub(crate) const ME: About =
+    About { id: "whoAmI", tag: Tag::Auth, summary: "See who one is", text: "", codes: &[], links: &[] };
 
 pub(crate) async fn me(
     State(api): State<Api>,
     caller: Caller,
     Query(query): Query<ReadOne>,
-) -> Result<Response, Error> {
+) -> Result<Answer<Identity>, Error> {
     let mut read = Read::committed(&api, &caller, query.min_seq).await?;
     let tenant = read.tenant();
     let row = sqlx::query(
@@ -188,5 +264,5 @@ pub(crate) async fn me(
         tenant: TenantView { id: TenantId(tenant), name: row.try_get("tenant_name")? },
         user: UserView { id: caller.user, email: row.try_get("email")?, name: row.try_get("name")?, role },
     };
-    read.answer(HeaderMap::new(), &identity).await
+    read.answer(&identity).await
 }

@@ -13,12 +13,14 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Code, Error},
+    openapi::{Operation, Part},
     violation::{Violation, classify},
 };
 
@@ -54,10 +56,24 @@ pub struct Received {
     pub bytes: usize,
 }
 
-/// The body of a command that takes no fields.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// The body of a command that takes no fields; it may be left out.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoFields {}
+
+impl<T: JsonSchema + DeserializeOwned> Part for JsonBody<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.takes_body::<T>(parse::<T>(b"{}").is_err());
+        operation.fails(&[
+            Code::InvalidJson,
+            Code::RequestTimeout,
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+            Code::ValidationFailed,
+            Code::NulCharacter,
+        ]);
+    }
+}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Error;

@@ -9,6 +9,7 @@ use store::TenantContext;
 
 use crate::{
     error::{Code, Error},
+    openapi::{Operation, Part},
     problem,
     state::Api,
 };
@@ -33,6 +34,12 @@ impl Caller {
             return Ok(());
         }
         Err(Error::new(Code::Forbidden, format!("This needs the role {} or a higher one.", least.as_str())))
+    }
+}
+
+impl Part for Caller {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.needs_token();
     }
 }
 

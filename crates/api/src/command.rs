@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use store::{CommandContext, ExecuteError, Outcome};
 use uuid::Uuid;
 
@@ -13,6 +15,7 @@ use crate::{
     conditions::etag,
     error::{Code, Error},
     idempotency::IdempotencyKey,
+    openapi::{Answers, Header, Operation},
     state::Api,
     trace_context::Origin,
 };
@@ -35,29 +38,68 @@ pub(crate) fn context(
 }
 
 /// What a command answers.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(example = json!({"id": "01a2046a-b446-7000-8000-000000000003", "seq": 4, "version": 2}))]
 pub struct Done {
     /// What was created or changed.
     pub id: Uuid,
     /// Number of the last event in the tenant's log; reads with `min_seq` of it see the change.
+    #[schemars(range(min = 1))]
     pub seq: u64,
     /// Version of the resource, also its `ETag`.
+    #[schemars(range(min = 1))]
     pub version: u64,
 }
 
+/// The answer of a command that has created something.
+pub(crate) struct Created(Response);
+
+/// The answer of a command that has changed something.
+pub(crate) struct Changed(Response);
+
+impl IntoResponse for Created {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl IntoResponse for Changed {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Answers for Created {
+    fn describe(operation: &mut Operation<'_>) {
+        let headers = [Header::Etag, Header::Location, Header::Replayed];
+        operation.answers::<Done>(201, "It is created, durably.", &headers);
+        operation.fails(&FAILURES);
+    }
+}
+
+impl Answers for Changed {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<Done>(200, "It is done, durably.", &[Header::Etag, Header::Replayed]);
+        operation.fails(&FAILURES);
+    }
+}
+
+/// What may happen to any command in the log.
+const FAILURES: [Code; 4] = [Code::EventTooLarge, Code::Overloaded, Code::NewerEvent, Code::OutcomeUnknown];
+
 /// 201 with `Location`.
-pub(crate) fn created(outcome: &Outcome<Uuid>, location: String) -> Response {
+pub(crate) fn created(outcome: &Outcome<Uuid>, location: String) -> Created {
     let mut headers = headers(outcome);
     // Paths of ours are ASCII.
     if let Ok(value) = HeaderValue::from_str(&location) {
         headers.insert(header::LOCATION, value);
     }
-    (StatusCode::CREATED, headers, Json(done(outcome))).into_response()
+    Created((StatusCode::CREATED, headers, Json(done(outcome))).into_response())
 }
 
 /// 200.
-pub(crate) fn changed(outcome: &Outcome<Uuid>) -> Response {
-    (headers(outcome), Json(done(outcome))).into_response()
+pub(crate) fn changed(outcome: &Outcome<Uuid>) -> Changed {
+    Changed((headers(outcome), Json(done(outcome))).into_response())
 }
 
 fn done(outcome: &Outcome<Uuid>) -> Done {

@@ -5,7 +5,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 
-use crate::error::{Code, Error};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Code, Error},
+    openapi::{Operation, Part},
+};
 
 /// The header `If-Match` of a change.
 ///
@@ -31,16 +36,6 @@ impl IfMatch {
         }
     }
 
-    /// 400 when a condition is set on something that is only being created.
-    pub(crate) fn absent(self) -> Result<(), Error> {
-        match self {
-            Self::Absent => Ok(()),
-            Self::Exists | Self::Version(_) => {
-                Err(Error::new(Code::InvalidHeader, "What is being created has no version that If-Match could name."))
-            }
-        }
-    }
-
     /// 412 unless the existing resource's version fits.
     pub fn check(self, current: u64) -> Result<(), Error> {
         match self {
@@ -59,6 +54,52 @@ pub fn mismatch(current: u64) -> Error {
 pub fn etag(version: u64) -> HeaderValue {
     // Digits between quotes are always a valid header value.
     HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
+}
+
+impl IfMatch {
+    /// Its name in the document.
+    pub(crate) const NAME: &'static str = "If-Match";
+
+    /// How the document describes it.
+    pub(crate) fn parameter() -> Value {
+        json!({
+            "name": Self::NAME, "in": "header", "required": false,
+            "description": "The `ETag` that the resource must still have, or `*`; else 412 `version_mismatch`.",
+            "schema": {"type": "string", "anyOf": [{"const": "*"}, {"pattern": "^\"[1-9][0-9]{0,18}\"$"}],
+                "examples": ["\"1\""]},
+        })
+    }
+}
+
+impl Part for IfMatch {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.takes_parameter(Self::NAME);
+        operation.fails(&[Code::InvalidHeader, Code::VersionMismatch]);
+    }
+}
+
+/// Stands for `If-Match` in requests that create something: it has no version that a condition could name, so one is
+/// refused with 400.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoCondition;
+
+impl Part for NoCondition {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.fails(&[Code::InvalidHeader]);
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NoCondition {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        match parse(&parts.headers)? {
+            IfMatch::Absent => Ok(Self),
+            IfMatch::Exists | IfMatch::Version(_) => {
+                Err(Error::new(Code::InvalidHeader, "What is being created has no version that If-Match could name."))
+            }
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {

@@ -1,7 +1,10 @@
 //! Opaque keyset cursors, each good for the one list that gave it out. They hold no secret and grant nothing.
 
+use std::borrow::Cow;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::TenantId;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error};
@@ -20,6 +23,23 @@ pub struct Scope<'a> {
     pub filters: &'a str,
     /// The order, for example `desc`.
     pub order: &'a str,
+}
+
+/// What [`Scope::encode`] gives out, for the document: `#[schemars(with = "Cursor")]`.
+pub(crate) struct Cursor;
+
+impl JsonSchema for Cursor {
+    fn schema_name() -> Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"})
+    }
 }
 
 impl Scope<'_> {

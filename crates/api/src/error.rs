@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -149,7 +150,7 @@ impl Code {
 }
 
 /// A tenant whose user could have been meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TenantChoice {
     /// Its id.
     pub id: Uuid,
@@ -158,14 +159,18 @@ pub struct TenantChoice {
 }
 
 /// Members beside those of RFC 9457, each present only where it helps to go on.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Members {
+    /// What is wrong with the request's values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Violation>,
+    /// How far the read tables or the log are.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_seq: Option<u64>,
+    /// What `If-Match` would have to name.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_version: Option<u64>,
+    /// From whom to choose.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tenants: Vec<TenantChoice>,
 }

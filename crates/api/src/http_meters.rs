@@ -15,7 +15,7 @@ use metrics::{
 use crate::error::Code;
 
 /// The route of requests that no route takes.
-const UNMATCHED: &str = "unmatched";
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// What is counted together, beside the route.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,7 +5,12 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 
-use crate::error::{Code, Error};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Code, Error},
+    openapi::{Operation, Part},
+};
 
 /// Longest key in characters.
 pub const MAX_KEY: usize = 200;
@@ -13,6 +18,29 @@ pub const MAX_KEY: usize = 200;
 /// The client's name for this very request; `None` when it gave none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(pub Option<String>);
+
+impl Part for IdempotencyKey {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.takes_parameter(Self::NAME);
+        operation.fails(&[Code::InvalidHeader, Code::IdempotencyKeyReused]);
+    }
+}
+
+impl IdempotencyKey {
+    /// Its name in the document.
+    pub(crate) const NAME: &'static str = "Idempotency-Key";
+
+    /// How the document describes it.
+    pub(crate) fn parameter() -> Value {
+        json!({
+            "name": Self::NAME, "in": "header", "required": false,
+            "description": "Makes the request safe to repeat: the same request under the same key is done once and \
+                gets the first answer again, with `Idempotency-Replayed: true`. Kept for ever, per tenant and user.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]*$",
+                "examples": ["order-17"]},
+        })
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Error;

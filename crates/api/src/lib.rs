@@ -4,6 +4,7 @@
 //! that writes an error's body. The rules of the edge (bodies, headers, cursors, passwords, tokens) have one file each
 //! and know neither the database nor any endpoint.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test makes routers of its own"))]
 
 pub mod admission;
 mod auth;
@@ -13,6 +14,7 @@ mod caller;
 mod command;
 pub mod conditions;
 pub mod cursor;
+mod docs;
 pub mod error;
 mod event_page;
 mod events;
@@ -23,6 +25,7 @@ mod http_meters;
 pub mod idempotency;
 mod json;
 mod messages;
+pub mod openapi;
 mod operations;
 mod operator;
 pub mod paging;
@@ -37,6 +40,7 @@ mod scrape;
 pub mod secret;
 pub mod server;
 mod sessions;
+mod spans;
 mod state;
 pub mod stream;
 pub mod tokens;
@@ -50,4 +54,5 @@ pub use operator::{MIN_OPERATOR_TOKEN, OperatorToken, WeakToken};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
 pub use router::router;
 pub use server::{ServerSettings, serve};
+pub use spans::{OnAnswer, RequestSpan};
 pub use state::{Api, Clock};

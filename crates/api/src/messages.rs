@@ -1,15 +1,14 @@
 //! `/v1/sessions/{id}/messages`: say something in a session, read what was said.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::session::{
     Attachment, Command, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA, Posted, Rejection, Role, Session,
 };
 use domain::{JsonObject, MessageId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -17,30 +16,49 @@ use uuid::Uuid;
 use crate::{
     body::{JsonBody, Object, Word},
     caller::Caller,
-    command::{self, created, refused},
-    conditions::IfMatch,
-    cursor::Scope,
-    error::Error,
+    command::{self, Created, created, refused},
+    conditions::NoCondition,
+    cursor::{Cursor, Scope},
+    error::{Code, Error},
     idempotency::IdempotencyKey,
     json::{at_most, object, raw},
+    openapi::{About, AnyObject, Tag, domain_types},
     paging::{Limit, Page, Query},
     path::PathParams,
-    reads::Read,
+    reads::{Answer, Read},
     sessions::rejected,
     state::Api,
     trace_context::Origin,
 };
 
-/// `POST /v1/sessions/{id}/messages`.
-#[derive(Debug, Deserialize)]
+/// What is said.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"role": "user", "content": "Do you ship to Portugal?"}), example = with_attachment())]
 pub(crate) struct PostMessage {
+    /// Chosen here, or made by us; unique within the tenant.
     id: Option<Uuid>,
+    #[schemars(with = "domain_types::Speaker")]
     role: Word<Role>,
+    /// At most 256 KiB in UTF-8.
+    #[schemars(length(max = MAX_CONTENT))]
     content: String,
+    /// Files that go with it.
     #[serde(default)]
+    #[schemars(with = "Vec<domain_types::NewAttachment>", length(max = MAX_ATTACHMENTS))]
     attachments: Vec<Object<Attachment>>,
+    /// Free-form, for example model and latency; at most 16 KiB of JSON; comes back byte for byte.
+    #[schemars(with = "Option<AnyObject>")]
     metadata: Option<JsonObject>,
+}
+
+fn with_attachment() -> serde_json::Value {
+    json!({
+        "role": "assistant", "content": "Yes, within three days. Here is the price list.",
+        "attachments": [{"kind": "file", "url": "https://files.example.com/prices.pdf", "name": "prices.pdf",
+            "media_type": "application/pdf", "size": 48213}],
+        "metadata": {"model": "gpt-4o", "latency_ms": 830},
+    })
 }
 
 impl PostMessage {
@@ -51,21 +69,38 @@ impl PostMessage {
     }
 }
 
-/// A message as it is listed.
-#[derive(Debug, Serialize)]
+/// A message.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Message", example = example())]
 pub(crate) struct MessageRow {
     id: Uuid,
     session_id: Uuid,
+    #[schemars(with = "domain_types::Speaker")]
     role: String,
     content: String,
+    #[schemars(with = "Vec<domain_types::Attachment>")]
     attachments: Option<Box<RawValue>>,
+    /// As it was sent.
+    #[schemars(with = "Option<AnyObject>")]
     metadata: Option<Box<RawValue>>,
     posted_at: DateTime<Utc>,
+    /// Its place in the session; the start and the end of the session are counted too.
+    #[schemars(range(min = 2))]
     version: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+fn example() -> serde_json::Value {
+    json!({
+        "id": "01a2046a-b6a6-7000-8000-000000000006", "session_id": "01a2046a-b446-7000-8000-000000000003",
+        "role": "user", "content": "Do you ship to Portugal?", "attachments": [], "metadata": null,
+        "posted_at": "2026-11-22T18:00:32.166256Z", "version": 2,
+    })
+}
+
+/// `asc` for the oldest first, `desc` for the newest.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Order {
     #[default]
     Asc,
@@ -73,16 +108,30 @@ enum Order {
 }
 
 /// Parameters of the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListMessages {
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before, in the same order.
+    #[schemars(with = "Option<Cursor>")]
     cursor: Option<String>,
     #[serde(default)]
     order: Order,
+    /// Wait until the answer reflects this number of the log.
     min_seq: Option<u64>,
 }
+
+/// What the document says of [`post`].
+pub(crate) const POST: About = About {
+    id: "postMessage",
+    tag: Tag::Messages,
+    summary: "Post a message",
+    text: "Adds to an open session what somebody has said.",
+    codes: &[Code::IdTaken, Code::SessionEnded],
+    links: &[],
+};
 
 pub(crate) async fn post(
     State(api): State<Api>,
@@ -90,11 +139,10 @@ pub(crate) async fn post(
     PathParams(session): PathParams<Uuid>,
     origin: Origin,
     key: IdempotencyKey,
-    if_match: IfMatch,
+    _: NoCondition,
     JsonBody { value: body, received }: JsonBody<PostMessage>,
-) -> Result<Response, Error> {
+) -> Result<Created, Error> {
     body.check()?;
-    if_match.absent()?;
     let id = body.id.unwrap_or_else(Uuid::now_v7);
     let posted = Posted {
         message_id: MessageId(id),
@@ -130,12 +178,22 @@ impl MessageRow {
     }
 }
 
+/// What the document says of [`list`].
+pub(crate) const LIST: About = About {
+    id: "listMessages",
+    tag: Tag::Messages,
+    summary: "List the messages of a session",
+    text: "The oldest first, unless `order` says otherwise.",
+    codes: &[Code::CursorMismatch, Code::ReadModelBehind],
+    links: &[],
+};
+
 pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
     PathParams(session): PathParams<Uuid>,
     Query(query): Query<ListMessages>,
-) -> Result<Response, Error> {
+) -> Result<Answer<Page<MessageRow>>, Error> {
     let (order, comparison, start) = match query.order {
         Order::Asc => ("asc", ">", 0),
         Order::Desc => ("desc", "<", i64::MAX),
@@ -169,5 +227,5 @@ pub(crate) async fn list(
         .await?;
     let rows = rows.iter().map(MessageRow::from_row).collect::<Result<Vec<_>, _>>()?;
     let page = Page::new(rows, query.limit, |row| scope.encode(row.version));
-    read.answer(HeaderMap::new(), &page).await
+    read.answer(&page).await
 }

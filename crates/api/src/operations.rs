@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use store::PoolMeter;
 
-use crate::{cached::Cached, operator::OperatorToken, report::DatabaseFacts, report::chain, state::Api};
+use crate::{
+    cached::Cached, operator::OperatorToken, report::DatabaseFacts, report::chain, spans::OnAnswer, state::Api,
+};
 
 /// How long the answer of a self-check is given out again: anybody may ask `/health/ready` as often as they like.
 pub const SELF_CHECK_LIFETIME: Duration = Duration::from_secs(2);
@@ -21,6 +23,8 @@ pub struct Operations {
     pub token: Option<OperatorToken>,
     /// Writes all that was counted, for Prometheus.
     pub render: fn() -> String,
+    /// Takes the span of every request, for a collector of traces.
+    pub on_answer: Option<OnAnswer>,
     /// The pools of this process.
     pub pools: Vec<PoolMeter>,
     /// [`SELF_CHECK_LIFETIME`], or less in tests.
@@ -29,7 +33,13 @@ pub struct Operations {
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { token: None, render: String::new, pools: Vec::new(), self_check_lifetime: SELF_CHECK_LIFETIME }
+        Self {
+            token: None,
+            render: String::new,
+            on_answer: None,
+            pools: Vec::new(),
+            self_check_lifetime: SELF_CHECK_LIFETIME,
+        }
     }
 }
 

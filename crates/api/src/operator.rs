@@ -8,7 +8,11 @@ use axum::http::{HeaderMap, HeaderName, Version, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::{error::Error, state::Api};
+use crate::{
+    error::Error,
+    openapi::{Operation, Part},
+    state::Api,
+};
 
 /// Fewest characters of an operator's token.
 pub const MIN_OPERATOR_TOKEN: usize = 16;
@@ -57,6 +61,12 @@ fn digest(token: &str) -> [u8; 32] {
 /// Somebody who looks after the service. A handler that takes one answers everybody else 401.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operator;
+
+impl Part for Operator {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.needs_operator();
+    }
+}
 
 impl FromRequestParts<Api> for Operator {
     type Rejection = Error;

@@ -1,20 +1,32 @@
 //! Query strings and pages: a parameter that is unknown, doubled or out of range is refused, never ignored.
 
+use std::borrow::Cow;
+
 use axum::{
     extract::FromRequestParts,
     http::{Uri, request::Parts},
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
 use crate::{
+    cursor::Cursor,
     error::{Code, Error},
+    openapi::{Operation, Part},
     violation::{Violation, classify},
 };
 
 /// The query string as `T`, which must carry `#[serde(deny_unknown_fields)]`; 422 with `errors: [{parameter, …}]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
+
+impl<T: JsonSchema> Part for Query<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.takes_query::<T>();
+        operation.fails(&[Code::ValidationFailed, Code::NulCharacter]);
+    }
+}
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
@@ -78,7 +90,36 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-/// The answer of a list.
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": 1, "maximum": Self::MAX, "default": Self::default().get()})
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Page<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("PageOf{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let rows = generator.subschema_for::<Vec<T>>();
+        let cursor = generator.subschema_for::<Option<Cursor>>();
+        let row = generator.definitions().get(T::schema_name().as_ref()).map(|row| row["examples"][0].clone());
+        json_schema!({
+            "description": "A page of a list; `next_cursor` is where the next one begins, `null` on the last.",
+            "type": "object",
+            "properties": {"data": rows, "next_cursor": cursor},
+            "required": ["data", "next_cursor"],
+            "examples": [{"data": row.as_slice(), "next_cursor": null}],
+        })
+    }
+}
+
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page<T> {
     /// Its rows.

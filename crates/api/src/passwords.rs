@@ -10,7 +10,11 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use metrics::{Counter, counter, describe_counter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{error::Error, state::Api};
+use crate::{
+    error::{Code, Error},
+    openapi::{Operation, Part},
+    state::Api,
+};
 
 pub use policy::{MAX_LENGTH, MIN_LENGTH, Password, Personal, Weakness};
 
@@ -144,6 +148,12 @@ impl Passwords {
 /// Asks for room before the body is read and the database is asked: a flood of log-ins is refused for next to nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomToHash;
+
+impl Part for RoomToHash {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.fails(&[Code::Overloaded]);
+    }
+}
 
 impl FromRequestParts<Api> for RoomToHash {
     type Rejection = Error;

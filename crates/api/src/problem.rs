@@ -11,12 +11,15 @@ use axum::{
 };
 use domain::TenantId;
 use futures_util::FutureExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use crate::error::{Code, Error, Members};
-use crate::trace_context::{TraceId, TraceParent};
+use crate::{
+    error::{Code, Error, Members},
+    trace_context::{TraceId, TraceParent},
+};
 
 /// Media type of every error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -41,17 +44,39 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IsNoProblem;
 
-/// RFC 9457, with our members.
-#[derive(Serialize)]
-struct Problem<'a> {
+/// Why a request was not granted: RFC 9457, with members of our own that are there when they help to go on.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Problem<'a> {
+    /// A URI reference that identifies the kind of problem.
+    #[schemars(extend("format" = "uri-reference"))]
     r#type: &'static str,
+    /// One sentence that is the same for every occurrence.
     title: &'static str,
+    /// The HTTP status.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
+    /// What is wrong this time.
     detail: &'a str,
+    /// For programs: stable, one of the list. New ones may come.
     code: &'static str,
+    /// Name it when you ask for help.
     request_id: Uuid,
     #[serde(flatten)]
     members: &'a Members,
+}
+
+impl<'a> Problem<'a> {
+    pub(crate) fn of(error: &'a Error, request_id: Uuid) -> Self {
+        Self {
+            r#type: error.code().problem_type(),
+            title: error.code().title(),
+            status: error.code().status().as_u16(),
+            detail: error.detail(),
+            code: error.code().as_str(),
+            request_id,
+            members: error.members(),
+        }
+    }
 }
 
 /// The layer itself, for `axum::middleware::from_fn`: outside everything else, so that no answer escapes it.
@@ -97,6 +122,8 @@ fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Re
         problem = Some(error);
     }
     log(response.status(), problem.as_ref(), begun);
+    // For who tells of the request elsewhere.
+    response.extensions_mut().insert(RequestId(id));
     // A hyphenated UUID is always a valid header value.
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -108,7 +135,11 @@ fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Re
 fn error_of(response: &mut Response) -> Error {
     let status = response.status();
     response.extensions_mut().remove::<Error>().unwrap_or_else(|| {
-        Error::new(Code::of_status(status), status.canonical_reason().unwrap_or("The request was refused."))
+        let code = Code::of_status(status);
+        match response.headers().get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
+            Some(methods) => Error::new(code, format!("It takes {}.", methods.replace(',', ", "))),
+            None => Error::new(code, status.canonical_reason().unwrap_or("The request was refused.")),
+        }
     })
 }
 
@@ -125,16 +156,7 @@ fn with_problem(response: Response, error: &Error, id: Uuid) -> Response {
 
 /// The problem as JSON.
 fn document(error: &Error, id: Uuid) -> Vec<u8> {
-    let problem = Problem {
-        r#type: error.code().problem_type(),
-        title: error.code().title(),
-        status: error.code().status().as_u16(),
-        detail: error.detail(),
-        code: error.code().as_str(),
-        request_id: id,
-        members: error.members(),
-    };
-    serde_json::to_vec(&problem).unwrap_or_else(|cause| {
+    serde_json::to_vec(&Problem::of(error, id)).unwrap_or_else(|cause| {
         tracing::error!(error = &cause as &dyn StdError, "a problem could not be written");
         Vec::new()
     })

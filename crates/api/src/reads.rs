@@ -1,10 +1,12 @@
 //! What all reads have in common: a transaction whose answer says which number of the log it reflects.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 use store::{TenantTx, Work};
@@ -12,7 +14,9 @@ use tokio::time::Instant;
 
 use crate::{
     caller::Caller,
+    conditions::etag,
     error::{Code, Error},
+    openapi::{Answers, Header, Operation},
     state::Api,
 };
 
@@ -96,13 +100,57 @@ impl Read {
     }
 
     /// Ends the transaction and answers.
-    pub(crate) async fn answer<T: Serialize>(self, headers: HeaderMap, body: &T) -> Result<Response, Error> {
-        let mut headers = headers;
-        headers.insert(SEQ, HeaderValue::from(self.seq));
+    pub(crate) async fn answer<T: Serialize>(self, body: &T) -> Result<Answer<T>, Error> {
+        let headers = [(SEQ, HeaderValue::from(self.seq))];
         self.tx.commit().await?;
-        Ok((headers, Json(body)).into_response())
+        Ok(Answer { response: (headers, Json(body)).into_response(), body: PhantomData })
+    }
+
+    /// The same for a resource that has a version.
+    pub(crate) async fn answer_version<T: Serialize>(self, version: u64, body: &T) -> Result<Versioned<T>, Error> {
+        let mut answer = self.answer(body).await?;
+        answer.response.headers_mut().insert(header::ETAG, etag(version));
+        Ok(Versioned(answer))
     }
 }
+
+/// The answer of a read: a `T`, and the number of the log that it reflects.
+pub(crate) struct Answer<T> {
+    response: Response,
+    body: PhantomData<fn() -> T>,
+}
+
+/// The same with an `ETag`.
+pub(crate) struct Versioned<T>(Answer<T>);
+
+impl<T> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        self.response
+    }
+}
+
+impl<T> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        self.0.response
+    }
+}
+
+impl<T: JsonSchema> Answers for Answer<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<T>(200, "As of the number in `Convolog-Seq`.", &[Header::Seq]);
+        operation.fails(&FAILURES);
+    }
+}
+
+impl<T: JsonSchema> Answers for Versioned<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers::<T>(200, "As of the number in `Convolog-Seq`.", &[Header::Seq, Header::Etag]);
+        operation.fails(&FAILURES);
+    }
+}
+
+/// What may happen to any read.
+const FAILURES: [Code; 2] = [Code::SeqNotInLog, Code::Overloaded];
 
 const HEAD: &str = "select seq from tenant_heads where tenant_id = $1 and $2 <> ''";
 const CHECKPOINT: &str = "select seq from projection_checkpoints where tenant_id = $1 and group_name = $2";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::SHARDS;
+use schemars::JsonSchema;
 use serde::Serialize;
 use store::{ApiDatabase, Lag, PoolUse, Progress, Server, Snapshot};
 
@@ -15,8 +16,9 @@ pub const BEHIND_LIMIT: Duration = Duration::from_secs(30);
 pub const SNAPSHOT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The word for everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "HealthStatus")]
 pub enum Status {
     /// Nothing to see.
     Ok,
@@ -38,7 +40,7 @@ impl Status {
 }
 
 /// Why the status is not `ok`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reason {
     /// How bad it is.
     pub status: Status,

@@ -5,10 +5,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
 
 use crate::{
-    admission, auth, error::Error, events, health, http_meters, messages, problem, scrape, sessions, state::Api, stream,
+    admission, auth, docs, error::Error, events, health, http_meters, messages, openapi::Routes, problem, scrape,
+    sessions, spans, state::Api, stream,
 };
 
 /// What a browser may load for an answer that is no page.
@@ -16,29 +16,44 @@ const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 /// How long a browser remembers to use TLS; only said when the public URL is https.
 const ONE_YEAR: &str = "max-age=31536000; includeSubDomains";
 
+/// Every route with its handler and what the document says of it.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .post("/v1/auth/register", auth::register, auth::REGISTER)
+        .post("/v1/auth/login", auth::login, auth::LOGIN)
+        .get("/v1/auth/me", auth::me, auth::ME)
+        .get("/v1/sessions", sessions::list, sessions::LIST)
+        .post("/v1/sessions", sessions::start, sessions::START)
+        .get("/v1/sessions/{id}", sessions::read, sessions::READ)
+        .post("/v1/sessions/{id}/end", sessions::end, sessions::END)
+        .get("/v1/sessions/{id}/messages", messages::list, messages::LIST)
+        .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
+        .get("/v1/events", events::list, events::LIST)
+        .get("/v1/events/stream", stream::follow, stream::FOLLOW)
+        .get("/metrics", scrape::metrics, scrape::METRICS)
+        .get("/health", health::detail, health::DETAIL)
+        .get("/health/live", health::live, health::LIVE)
+        .get("/health/ready", health::ready, health::READY)
+        .get("/openapi.json", docs::openapi, docs::OPENAPI)
+        .get("/docs", docs::page, docs::PAGE)
+}
+
 /// The service: every route, every answer with its request id.
 pub fn router(api: Api) -> Router {
     let http_meters = api.inner.http_meters.clone();
-    Router::new()
-        .route("/v1/auth/register", post(auth::register))
-        .route("/v1/auth/login", post(auth::login))
-        .route("/v1/auth/me", get(auth::me))
-        .route("/v1/sessions", get(sessions::list).post(sessions::start))
-        .route("/v1/sessions/{id}", get(sessions::read))
-        .route("/v1/sessions/{id}/end", post(sessions::end))
-        .route("/v1/sessions/{id}/messages", get(messages::list).post(messages::post))
-        .route("/v1/events", get(events::list))
-        .route("/v1/events/stream", get(stream::follow))
-        .route("/metrics", get(scrape::metrics))
-        .route("/health", get(health::detail))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+    let on_answer = api.inner.operations.on_answer.clone();
+    let (routes, _) = routes().finish();
+    let router = routes
         .fallback(async || Error::not_found())
         .with_state(api.clone())
         .layer(from_fn_with_state(api.clone(), admission::admit))
-        .layer(from_fn_with_state(api, guard))
+        .layer(from_fn_with_state(api.clone(), guard))
         .layer(from_fn(problem::answer))
-        .layer(from_fn_with_state(http_meters, http_meters::measure))
+        .layer(from_fn_with_state(http_meters, http_meters::measure));
+    match on_answer {
+        Some(on_answer) => router.layer(from_fn_with_state((api, on_answer), spans::record)),
+        None => router,
+    }
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for

@@ -6,7 +6,11 @@ use axum::response::{IntoResponse, Response};
 use metrics::{Gauge, describe_gauge, gauge};
 use store::Lag;
 
-use crate::{operator::Operator, state::Api};
+use crate::{
+    openapi::{About, Answers, Operation, Tag},
+    operator::Operator,
+    state::Api,
+};
 
 /// Of the text format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -119,7 +123,32 @@ impl ScrapeMeters {
     }
 }
 
-pub(crate) async fn metrics(State(api): State<Api>, _: Operator) -> Response {
+/// What the document says of [`metrics`].
+pub(crate) const METRICS: About = About {
+    id: "readMetrics",
+    tag: Tag::Service,
+    summary: "Figures for Prometheus",
+    text: "For operators: programs on the same machine, or with the operator's token.",
+    codes: &[],
+    links: &[],
+};
+
+/// The figures as an answer.
+pub(crate) struct Figures(String);
+
+impl IntoResponse for Figures {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, CONTENT_TYPE)], self.0).into_response()
+    }
+}
+
+impl Answers for Figures {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.answers_as(200, "All figures.", CONTENT_TYPE, serde_json::json!({"type": "string"}), &[]);
+    }
+}
+
+pub(crate) async fn metrics(State(api): State<Api>, _: Operator) -> Figures {
     api.inner.scrape_meters.observe(&api).await;
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], (api.inner.operations.render)()).into_response()
+    Figures((api.inner.operations.render)())
 }

@@ -1,13 +1,12 @@
 //! `/v1/sessions`: start, list, read and end AI conversations.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::JsonObject;
 use domain::session::{Command, MAX_METADATA, Mode, Rejection, Session, Started};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use store::ExecuteError;
@@ -16,28 +15,37 @@ use uuid::Uuid;
 use crate::{
     body::{JsonBody, NoFields, Word},
     caller::Caller,
-    command::{self, changed, created, id_taken, refused},
-    conditions::{IfMatch, etag, mismatch},
-    cursor::Scope,
+    command::{self, Changed, Created, changed, created, id_taken, refused},
+    conditions::{IfMatch, NoCondition, mismatch},
+    cursor::{Cursor, Scope},
     error::{Code, Error},
     idempotency::IdempotencyKey,
     json::{object, raw},
+    openapi::{About, AnyObject, Tag, domain_types},
     paging::{Limit, Page, Query},
     path::PathParams,
-    reads::Read,
+    reads::{Answer, Read, Versioned},
     state::Api,
     trace_context::Origin,
 };
 
-/// `POST /v1/sessions`.
-#[derive(Debug, Deserialize)]
+/// What a new session is.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"mode": "text", "metadata": {"channel": "web"}}))]
 pub(crate) struct StartSession {
+    /// Chosen here, or made by us.
     id: Option<Uuid>,
+    #[schemars(with = "domain_types::Mode")]
     mode: Word<Mode>,
+    /// The widget it is opened in.
     widget_id: Option<Uuid>,
+    /// The meeting it belongs to.
     meeting_id: Option<Uuid>,
+    /// The AI personality that speaks.
     personality_id: Option<Uuid>,
+    /// Free-form, at most 16 KiB of JSON; comes back byte for byte.
+    #[schemars(with = "Option<AnyObject>")]
     metadata: Option<JsonObject>,
 }
 
@@ -47,60 +55,98 @@ impl StartSession {
     }
 }
 
-/// A session as it is listed and read.
-#[derive(Debug, Serialize)]
+/// A session.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Session", example = example())]
 pub(crate) struct SessionRow {
     id: Uuid,
+    #[schemars(with = "Status")]
     status: String,
+    #[schemars(with = "domain_types::Mode")]
     mode: String,
+    /// The widget it was opened in.
     widget_id: Option<Uuid>,
+    /// The meeting it belongs to.
     meeting_id: Option<Uuid>,
+    /// The AI personality that speaks.
     personality_id: Option<Uuid>,
+    /// As it was sent.
+    #[schemars(with = "Option<AnyObject>")]
     metadata: Option<Box<RawValue>>,
+    /// How many messages it has.
+    #[schemars(range(min = 0))]
     message_count: i64,
     started_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
     last_message_at: Option<DateTime<Utc>>,
+    /// Version of its own last change; messages do not change it. The same as in `ETag`.
+    #[schemars(range(min = 1))]
     version: i64,
     #[serde(skip)]
     seq: i64,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+fn example() -> serde_json::Value {
+    json!({
+        "id": "01a2046a-b446-7000-8000-000000000003", "status": "open", "mode": "text",
+        "widget_id": null, "meeting_id": null, "personality_id": null, "metadata": {"channel": "web"},
+        "message_count": 1, "started_at": "2026-11-22T18:00:31.558001Z", "ended_at": null,
+        "last_message_at": "2026-11-22T18:00:32.166256Z", "version": 1,
+    })
+}
+
+/// `open` takes messages, `ended` takes none any more.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Status {
     Open,
     Ended,
 }
 
 /// Parameters of `GET /v1/sessions`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListSessions {
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before, with the same filters.
+    #[schemars(with = "Option<Cursor>")]
     cursor: Option<String>,
     status: Option<Status>,
+    #[schemars(with = "Option<domain_types::Mode>")]
     mode: Option<Mode>,
+    /// Wait until the answer reflects this number of the log.
     min_seq: Option<u64>,
 }
 
 /// Parameters of a read of one thing.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReadOne {
+    /// Wait until the answer reflects this number of the log.
     pub(crate) min_seq: Option<u64>,
 }
+
+/// What the document says of [`start`].
+pub(crate) const START: About = About {
+    id: "startSession",
+    tag: Tag::Sessions,
+    summary: "Start a session",
+    text: "Begins a conversation, which then takes messages until it is ended.",
+    codes: &[Code::IdTaken],
+    links: &["readSession", "endSession", "postMessage", "listMessages"],
+};
 
 pub(crate) async fn start(
     State(api): State<Api>,
     caller: Caller,
     origin: Origin,
     key: IdempotencyKey,
-    if_match: IfMatch,
+    _: NoCondition,
     JsonBody { value: body, received }: JsonBody<StartSession>,
-) -> Result<Response, Error> {
-    if_match.absent()?;
+) -> Result<Created, Error> {
     body.check()?;
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
@@ -120,6 +166,16 @@ pub(crate) async fn start(
     Ok(created(&outcome, format!("/v1/sessions/{}", outcome.receipt)))
 }
 
+/// What the document says of [`end`].
+pub(crate) const END: About = About {
+    id: "endSession",
+    tag: Tag::Sessions,
+    summary: "End a session",
+    text: "The session takes no message any more.",
+    codes: &[Code::SessionEnded],
+    links: &["readSession"],
+};
+
 pub(crate) async fn end(
     State(api): State<Api>,
     caller: Caller,
@@ -128,7 +184,7 @@ pub(crate) async fn end(
     key: IdempotencyKey,
     if_match: IfMatch,
     JsonBody { value: NoFields {}, received }: JsonBody<NoFields>,
-) -> Result<Response, Error> {
+) -> Result<Changed, Error> {
     let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         unit.run::<Session, Rejection>(id, Command::End { if_version: if_match.version() })?;
@@ -170,12 +226,22 @@ impl SessionRow {
     }
 }
 
+/// What the document says of [`read`].
+pub(crate) const READ: About = About {
+    id: "readSession",
+    tag: Tag::Sessions,
+    summary: "Read a session",
+    text: "",
+    codes: &[Code::ReadModelBehind],
+    links: &[],
+};
+
 pub(crate) async fn read(
     State(api): State<Api>,
     caller: Caller,
     PathParams(id): PathParams<Uuid>,
     Query(query): Query<ReadOne>,
-) -> Result<Response, Error> {
+) -> Result<Versioned<SessionRow>, Error> {
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let tenant = read.tenant();
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
@@ -186,15 +252,24 @@ pub(crate) async fn read(
     .fetch_optional(read.connection())
     .await?;
     let session = SessionRow::from_row(&row.ok_or_else(Error::not_found)?)?;
-    let headers = HeaderMap::from_iter([(header::ETAG, etag(session.version.cast_unsigned()))]);
-    read.answer(headers, &session).await
+    read.answer_version(session.version.cast_unsigned(), &session).await
 }
+
+/// What the document says of [`list`].
+pub(crate) const LIST: About = About {
+    id: "listSessions",
+    tag: Tag::Sessions,
+    summary: "List sessions",
+    text: "The newest first.",
+    codes: &[Code::CursorMismatch, Code::ReadModelBehind],
+    links: &[],
+};
 
 pub(crate) async fn list(
     State(api): State<Api>,
     caller: Caller,
     Query(query): Query<ListSessions>,
-) -> Result<Response, Error> {
+) -> Result<Answer<Page<SessionRow>>, Error> {
     let status = query.status.map(|status| match status {
         Status::Open => "open",
         Status::Ended => "ended",
@@ -219,5 +294,5 @@ pub(crate) async fn list(
     let rows = rows.fetch_all(read.connection()).await?;
     let rows = rows.iter().map(SessionRow::from_row).collect::<Result<Vec<_>, _>>()?;
     let page = Page::new(rows, query.limit, |row| scope.encode(row.seq));
-    read.answer(HeaderMap::new(), &page).await
+    read.answer(&page).await
 }

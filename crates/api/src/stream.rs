@@ -10,19 +10,23 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse as _, Response, Sse};
+use axum::response::{IntoResponse, Response, Sse};
 use bus::Bus;
 use domain::Category;
 use domain::tenant::Role;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use store::ApiDatabase;
 use tokio::sync::Semaphore;
 
 use crate::{
     caller::Caller,
     error::{Code, Error},
+    openapi::{About, Answers, Header, Operation, Part, Tag, domain_types},
     paging::Query,
     reads::SEQ,
     state::Api,
@@ -77,23 +81,87 @@ impl Streams {
 }
 
 /// Parameters.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Follow {
+    /// Number of the last event that has been seen; `Last-Event-ID` goes before it.
     #[serde(default, deserialize_with = "crate::event_page::seq")]
+    #[schemars(range(max = i64::MAX))]
     after: u64,
+    /// Only events of streams of this category.
     #[serde(default, deserialize_with = "crate::event_page::category")]
+    #[schemars(with = "Option<domain_types::StreamCategory>")]
     category: Option<Category>,
 }
+
+/// The header `Last-Event-ID`: where a client that comes back has been.
+pub(crate) struct LastEventId(Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        last_event_id(&parts.headers).map(Self)
+    }
+}
+
+impl Part for LastEventId {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.takes_header(json!({
+            "name": "Last-Event-ID", "in": "header", "required": false,
+            "description": "Where a client that comes back has been: the `id` of the last event.",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,18}$", "examples": ["42"]},
+        }));
+        operation.fails(&[Code::InvalidHeader]);
+    }
+}
+
+/// The events, one after the other, without end.
+pub(crate) struct EventStream(Response);
+
+impl IntoResponse for EventStream {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Answers for EventStream {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({
+            "type": "string",
+            "description": "Server-sent events: `id` is the number in the log, `data` a CloudEvent as in `GET /v1/events`.",
+            "examples": [format!("id: 4\ndata: {}\n\n", domain_types::example_event())],
+        });
+        operation.answers_as(
+            200,
+            "The stream, which does not end by itself.",
+            "text/event-stream",
+            schema,
+            &[Header::Seq],
+        );
+        operation.fails(&[Code::SeqNotInLog, Code::Overloaded]);
+    }
+}
+
+/// What the document says of [`follow`].
+pub(crate) const FOLLOW: About = About {
+    id: "followEvents",
+    tag: Tag::Events,
+    summary: "Follow the log",
+    text: "For owners and admins: the log from a number on, and then what happens, as server-sent events. A comment \
+           every 15 seconds says that the stream lives. A client that comes back says `Last-Event-ID`.",
+    codes: &[Code::Forbidden, Code::RateLimited],
+    links: &[],
+};
 
 pub(crate) async fn follow(
     State(api): State<Api>,
     caller: Caller,
-    headers: HeaderMap,
+    LastEventId(last_event_id): LastEventId,
     Query(query): Query<Follow>,
-) -> Result<Response, Error> {
+) -> Result<EventStream, Error> {
     caller.require(Role::Admin)?;
-    let after = last_event_id(&headers)?.unwrap_or(query.after);
+    let after = last_event_id.unwrap_or(query.after);
     // Before the log is read, so that nothing is missed in between.
     let place = api.inner.streams.tails.place(caller.context.tenant()).map_err(refused)?;
     let (follower, head) = Follower::begin(api, caller, place, after, query.category).await?;
@@ -102,7 +170,7 @@ pub(crate) async fn follow(
         (UNBUFFERED, HeaderValue::from_static("no")),
         (SEQ, HeaderValue::from(head)),
     ];
-    Ok((headers, Sse::new(follower.into_stream())).into_response())
+    Ok(EventStream((headers, Sse::new(follower.into_stream())).into_response()))
 }
 
 /// Where a client that comes back has been; empty is what a client says that has not been anywhere.

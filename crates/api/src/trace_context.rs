@@ -5,6 +5,7 @@ use std::fmt;
 use axum::http::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
+use crate::openapi::{Operation, Part};
 use crate::problem::RequestId;
 
 /// The header.
@@ -43,6 +44,16 @@ impl TraceParent {
         (whole && dashes && named).then_some(Self { trace_id, parent_id, sampled: flags & 1 == 1 })
     }
 
+    /// The caller's span.
+    pub fn parent_id(&self) -> [u8; 8] {
+        self.parent_id
+    }
+
+    /// Whether the caller records this trace.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
     /// The trace's id.
     pub fn trace_id(&self) -> TraceId {
         TraceId(self.trace_id)
@@ -59,6 +70,13 @@ impl fmt::Display for TraceParent {
 /// The id of a trace, 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// Its 16 bytes.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+}
 
 impl From<Uuid> for TraceId {
     /// The trace that a request begins has the request's id: a UUIDv7 is random where a trace's id must be, and what
@@ -99,6 +117,10 @@ fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 pub(crate) struct Origin {
     pub(crate) request: RequestId,
     pub(crate) traceparent: Option<TraceParent>,
+}
+
+impl Part for Origin {
+    fn describe(_: &mut Operation<'_>) {}
 }
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Origin {

@@ -1,20 +1,23 @@
 //! What is wrong with one value of a request: where it stands, a code and a sentence, never the value at length.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Longest detail and longest pointer in characters: a client gets its own input back only in part.
 pub const MAX_DETAIL: usize = 300;
 
 /// One entry of a problem's `errors`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Violation {
     #[serde(flatten)]
     place: Place,
+    /// For programs, for example `missing_field`.
     code: &'static str,
+    /// For people.
     detail: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Place {
     /// RFC 6901, into the body; the empty pointer is the body itself.

@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod import;
+pub mod openapi;
 pub mod seed;
 pub mod status;
 
@@ -20,6 +21,9 @@ pub enum Command {
     /// Import conversations from a file of JSON lines into a tenant's log.
     #[command(after_help = import::EXAMPLES)]
     Import(import::Settings),
+    /// Print the OpenAPI document of the HTTP API; needs no service.
+    #[command(after_help = openapi::EXAMPLES)]
+    Openapi,
     /// Make the demo tenant, with two weeks of conversations, in a database that is already there.
     #[command(after_help = seed::EXAMPLES)]
     Seed(seed::Settings),
@@ -88,7 +92,7 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Seed(_) => "warn,async_nats=error,bus=error",
+            Self::Import(_) | Self::Seed(_) | Self::Openapi => "warn,async_nats=error,bus=error",
             // What is wrong is in the report.
             Self::Status(_) => "off",
         }
@@ -99,6 +103,7 @@ impl Command {
         match self {
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
+            Self::Openapi => openapi::run(),
             Self::Seed(settings) => seed::run(&settings).await,
             Self::Status(settings) => status::run(&settings).await,
         }

@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod import;
 pub mod logging;
 pub mod node;
+pub mod otlp;
 pub mod secrets;
 pub mod seed;
 pub mod services;

@@ -174,6 +174,7 @@ alter role convolog_api bypassrls;
 alter role convolog_sweep superuser;
 --! no role has an attribute of power: convolog_sweep has SUPERUSER
 --! definer functions have a fixed search path and an owner that nobody logs in as: checkpoints_of belongs to convolog_sweep
+--! definer functions have a fixed search path and an owner that nobody logs in as: heads_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: lagging_tenants belongs to convolog_sweep
 
 alter role convolog_projector createrole createdb replication;

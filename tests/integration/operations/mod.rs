@@ -1,8 +1,9 @@
 //! What an operator sees: metrics, health, logs and traces; here is what these tests share.
 
 mod access;
+mod export;
 mod health;
-mod logs;
+pub(crate) mod logs;
 mod metrics;
 mod traces;
 

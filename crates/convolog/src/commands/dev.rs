@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
+use crate::otlp::Export;
 use crate::secrets::Secrets;
 use crate::seed::{self, Demo, seed};
 use crate::services::{Services, places};
@@ -42,6 +43,9 @@ pub struct Settings {
     /// Opens /metrics and /health to whoever sends it as a bearer token; without it they are for this machine alone.
     #[arg(long, env = "CONVOLOG_OPERATOR_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub operator_token: Option<String>,
+    /// The collector that gets a span of every request, by OTLP over HTTP; none when not set.
+    #[arg(long, env = "CONVOLOG_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// Where PostgreSQL and NATS are.
     #[command(flatten)]
     pub services: ServiceSettings,
@@ -53,11 +57,18 @@ impl Settings {
         let token = self.operator_token.as_deref().map(OperatorToken::new).transpose();
         token.map_err(|weak| Failure::usage(format!("CONVOLOG_OPERATOR_TOKEN: {weak}")))
     }
+
+    fn export(&self) -> Result<Option<Export>, Failure> {
+        let export = self.otlp_endpoint.as_deref().map(Export::to).transpose();
+        export.map_err(|error| Failure::usage(format!("CONVOLOG_OTLP_ENDPOINT: {error:#}")))
+    }
 }
 
 /// Runs until Ctrl-C or SIGTERM; a second one ends it without waiting for anybody.
 pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Failure> {
-    let operations = Operations { token: settings.operator_token()?, ..Operations::default() };
+    let export = settings.export()?;
+    let on_answer = export.as_ref().map(Export::on_answer);
+    let operations = Operations { token: settings.operator_token()?, on_answer, ..Operations::default() };
     // First of all: a signal during the start must not leave a half-started service behind.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let start = async {
@@ -80,6 +91,9 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
     let stop = async {
         let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
         services.stop().await?;
+        if let Some(export) = export {
+            tokio::task::spawn_blocking(move || export.end()).await.context("the last spans were not exported")?;
+        }
         stopped.context("the database kept the shutdown waiting; what was acknowledged is safe")??;
         Ok(Exit::Done)
     };

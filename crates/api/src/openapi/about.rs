@@ -1,0 +1,59 @@
+//! What the document says of an operation that the types of its handler don't.
+
+use crate::error::Code;
+
+/// Stands beside a handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    /// Name of the method in generated clients.
+    pub(crate) id: &'static str,
+    /// Where it belongs.
+    pub(crate) tag: Tag,
+    /// A few words.
+    pub(crate) summary: &'static str,
+    /// What one needs to know; CommonMark.
+    pub(crate) text: &'static str,
+    /// How it can fail, beside what its arguments and its answer can fail in anyway.
+    pub(crate) codes: &'static [Code],
+    /// Operations that take the `id` of the answer as theirs.
+    pub(crate) links: &'static [&'static str],
+}
+
+/// A chapter of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// The way in.
+    Auth,
+    /// Conversations.
+    Sessions,
+    /// What is said in them.
+    Messages,
+    /// The log.
+    Events,
+    /// Of the service itself.
+    Service,
+}
+
+impl Tag {
+    pub(super) const ALL: [Self; 5] = [Self::Auth, Self::Sessions, Self::Messages, Self::Events, Self::Service];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "Authentication",
+            Self::Sessions => "Sessions",
+            Self::Messages => "Messages",
+            Self::Events => "Events",
+            Self::Service => "Service",
+        }
+    }
+
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Auth => "Found a tenant, log in, see who one is.",
+            Self::Sessions => "AI conversations, from start to end.",
+            Self::Messages => "What is said in a session.",
+            Self::Events => "The tenant's own log, as CloudEvents in the order of their numbers.",
+            Self::Service => "Whether the service works, and what it offers.",
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The headers of answers, each described once under `components/headers`.
+
+use serde_json::{Map, Value, json};
+
+/// A header that answers carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// Of the request.
+    RequestId,
+    /// What a read reflects.
+    Seq,
+    /// The version.
+    Etag,
+    /// Where what was created can be read.
+    Location,
+    /// A repeated answer.
+    Replayed,
+    /// When to ask again.
+    RetryAfter,
+    /// How to authenticate.
+    WwwAuthenticate,
+}
+
+impl Header {
+    const ALL: [Self; 7] = [
+        Self::RequestId,
+        Self::Seq,
+        Self::Etag,
+        Self::Location,
+        Self::Replayed,
+        Self::RetryAfter,
+        Self::WwwAuthenticate,
+    ];
+
+    /// Its name as clients know it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RequestId => "X-Request-Id",
+            Self::Seq => "Convolog-Seq",
+            Self::Etag => "ETag",
+            Self::Location => "Location",
+            Self::Replayed => "Idempotency-Replayed",
+            Self::RetryAfter => "Retry-After",
+            Self::WwwAuthenticate => "WWW-Authenticate",
+        }
+    }
+
+    fn description(self) -> Value {
+        let always = |text: &str, schema: Value| json!({"description": text, "required": true, "schema": schema});
+        let number = |least: u32| json!({"type": "integer", "format": "int64", "minimum": least});
+        match self {
+            Self::RequestId => always(
+                "Id of the request: the `request_id` of an error, and without a `traceparent` the `correlationid` of its events.",
+                json!({"type": "string", "format": "uuid"}),
+            ),
+            Self::Seq => always("Number of the tenant's log that the answer reflects.", number(0)),
+            Self::Etag => always(
+                "Version of the resource's own last change, for `If-Match`.",
+                json!({"type": "string", "pattern": "^\"[1-9][0-9]*\"$", "examples": ["\"1\""]}),
+            ),
+            Self::Location => always("Where it can be read.", json!({"type": "string", "format": "uri-reference"})),
+            Self::Replayed => json!({
+                "description": "`true` when this is the answer of an earlier request with the same `Idempotency-Key`.",
+                "schema": {"type": "string", "const": "true"},
+            }),
+            Self::RetryAfter => always("Seconds after which it is worth asking again.", number(1)),
+            Self::WwwAuthenticate => always("How to authenticate.", json!({"type": "string", "const": "Bearer"})),
+        }
+    }
+}
+
+/// References to these, by name.
+pub(super) fn references(headers: &[Header]) -> Map<String, Value> {
+    let reference = |header: &Header| json!({"$ref": format!("#/components/headers/{}", header.name())});
+    headers.iter().map(|header| (header.name().to_owned(), reference(header))).collect()
+}
+
+/// `components/headers`.
+pub(super) fn components() -> Value {
+    Header::ALL
+        .into_iter()
+        .map(|header| (header.name(), header.description()))
+        .map(|(name, header)| (name.to_owned(), header))
+        .collect::<Map<_, _>>()
+        .into()
+}

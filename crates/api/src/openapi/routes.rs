@@ -1,0 +1,121 @@
+//! The one registration: a route and its description in one call, so that there is no endpoint without documentation.
+
+use std::collections::BTreeSet;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, on};
+use serde_json::{Map, Value, json};
+
+use super::describe::Described;
+use super::{About, Operation, Tag, headers, problems, schemas::Schemas};
+use crate::{
+    body::{MAX_BODY, MAX_DEPTH},
+    conditions::IfMatch,
+    idempotency::IdempotencyKey,
+    problem::Problem,
+    reads::MIN_SEQ_WAIT,
+    state::Api,
+};
+
+fn introduction() -> String {
+    format!(
+        include_str!("introduction.md"),
+        wait = MIN_SEQ_WAIT.as_secs(),
+        body = MAX_BODY / 1024 / 1024,
+        depth = MAX_DEPTH
+    )
+}
+
+/// Routes on their way to a router and a document.
+pub(crate) struct Routes {
+    router: Router<Api>,
+    schemas: Schemas,
+    paths: Map<String, Value>,
+    responses: Map<String, Value>,
+    ids: BTreeSet<&'static str>,
+}
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        Self {
+            router: Router::new(),
+            schemas: Schemas::new(),
+            paths: Map::new(),
+            responses: Map::new(),
+            ids: BTreeSet::new(),
+        }
+    }
+
+    /// A read.
+    pub(crate) fn get<H, T, S>(self, path: &'static str, handler: H, about: About) -> Self
+    where
+        H: Handler<T, Api> + Described<S>,
+        T: 'static,
+    {
+        self.on(MethodFilter::GET, "get", path, handler, about)
+    }
+
+    /// A command.
+    pub(crate) fn post<H, T, S>(self, path: &'static str, handler: H, about: About) -> Self
+    where
+        H: Handler<T, Api> + Described<S>,
+        T: 'static,
+    {
+        self.on(MethodFilter::POST, "post", path, handler, about)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where a route is added")]
+    fn on<H, T, S>(mut self, filter: MethodFilter, method: &str, path: &'static str, handler: H, about: About) -> Self
+    where
+        H: Handler<T, Api> + Described<S>,
+        T: 'static,
+    {
+        self.ids.insert(about.id);
+        let mut operation = Operation::new(path, &about, &mut self.schemas);
+        H::describe(&mut operation);
+        let operation = operation.finish(&mut self.responses);
+        let item = self.paths.entry(path).or_insert_with(|| json!({}));
+        item[method] = operation;
+        self.router = self.router.route(path, on(filter, handler));
+        self
+    }
+
+    /// The router, and the document about it.
+    pub(crate) fn finish(mut self) -> (Router<Api>, Value) {
+        self.schemas.answer::<Problem<'static>>();
+        let tags: Vec<Value> =
+            Tag::ALL.iter().map(|tag| json!({"name": tag.name(), "description": tag.text()})).collect();
+        let document = json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Convolog",
+                "version": env!("CARGO_PKG_VERSION"),
+                "summary": "The event-sourced backend of multi-tenant AI assistants",
+                "description": introduction(),
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": "/", "description": "This server"}],
+            "tags": tags,
+            "paths": self.paths,
+            "components": {
+                "schemas": self.schemas.components(),
+                "parameters": {
+                    IdempotencyKey::NAME: IdempotencyKey::parameter(),
+                    IfMatch::NAME: IfMatch::parameter(),
+                },
+                "headers": headers::components(),
+                "responses": self.responses,
+                "examples": problems::examples(),
+                "securitySchemes": {"bearer": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "The `access_token` of a log-in. It says whose tenant and which role.",
+                }, "operator": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "The operator's token, a setting of the server. Not needed from the same machine.",
+                }},
+            },
+        });
+        (self.router, document)
+    }
+}
