@@ -135,11 +135,7 @@ fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Re
 fn error_of(response: &mut Response) -> Error {
     let status = response.status();
     response.extensions_mut().remove::<Error>().unwrap_or_else(|| {
-        let code = Code::of_status(status);
-        match response.headers().get(header::ALLOW).and_then(|methods| methods.to_str().ok()) {
-            Some(methods) => Error::new(code, format!("It takes {}.", methods.replace(',', ", "))),
-            None => Error::new(code, status.canonical_reason().unwrap_or("The request was refused.")),
-        }
+        Error::new(Code::of_status(status), status.canonical_reason().unwrap_or("The request was refused."))
     })
 }
 

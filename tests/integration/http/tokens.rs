@@ -41,10 +41,7 @@ fn signed(header: &Value, claims: &Value) -> String {
 }
 
 /// Tokens of our own key that do not say what ours say.
-fn signed_but_wrong(token: &str) -> Vec<String> {
-    let parts: Vec<&str> = token.split('.').collect();
-    let (header, claims) = (decoded(parts[0]), decoded(parts[1]));
-    assert_eq!(signed(&header, &claims), token, "what is signed here is believed");
+fn signed_but_wrong(header: &Value, claims: &Value) -> Vec<String> {
     let change = |of: &Value, member: &str, to: &Value| {
         let mut of = of.clone();
         match to {
@@ -77,9 +74,9 @@ fn signed_but_wrong(token: &str) -> Vec<String> {
     ];
     let missing =
         ["iss", "aud", "sub", "sid", "tid", "role", "iat", "nbf", "exp", "jti"].map(|claim| (claim, Value::Null));
-    let headers = headers.iter().map(|(member, to)| signed(&change(&header, member, to), &claims));
+    let headers = headers.iter().map(|(member, to)| signed(&change(header, member, to), claims));
     headers
-        .chain(wrong.iter().chain(&missing).map(|(member, to)| signed(&header, &change(&claims, member, to))))
+        .chain(wrong.iter().chain(&missing).map(|(member, to)| signed(header, &change(claims, member, to))))
         .collect()
 }
 
@@ -138,7 +135,7 @@ async fn what_is_not_our_token_opens_nothing() {
         "..".into(),
         "cvl_0_0".into(),
     ];
-    for token in bad.iter().chain(&signed_but_wrong(&token)) {
+    for token in bad.iter().chain(&signed_but_wrong(&decoded(parts[0]), &decoded(parts[1]))) {
         assert_refused(&ada, &[format!("Bearer {token}").as_bytes()]).await;
     }
     for value in ["", "Bearer", "Bearer ", "Basic YTpi", &token, &format!("Token {token}"), &format!("Bearer{token}")] {
@@ -150,8 +147,10 @@ async fn what_is_not_our_token_opens_nothing() {
     assert_refused(&ada, &[]).await;
     assert_eq!(head(&world, ada.tenant).await, before);
 
+    let signed_here = signed(&decoded(parts[0]), &decoded(parts[1]));
+    let old = issue(tokens(&world, None, None), -4);
     for good in
-        [mine.clone(), mine.replace("Bearer", "bearer"), format!("Bearer {}", issue(tokens(&world, None, None), -4))]
+        [mine.clone(), mine.replace("Bearer", "bearer"), format!("Bearer {old}"), format!("Bearer {signed_here}")]
     {
         let stranger = nobody(&ada);
         let reply = raw(stranger.request(Method::GET, "/v1/auth/me").header("authorization", good)).await.reply();
