@@ -5,14 +5,14 @@ use axum::{
     http::request::Parts,
 };
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::{
     error::{Code, Error},
     openapi::{Operation, Part},
 };
 
-/// The path parameters of a route; what does not parse is 404 `not_found`.
+/// The id in a route's path; what is not an id as we write it is 404 `not_found`.
 #[derive(Clone, Copy, Debug)]
 pub struct PathParams<T>(pub T);
 
@@ -23,12 +23,21 @@ impl<T: JsonSchema> Part for PathParams<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
+impl<S: Send + Sync> FromRequestParts<S> for PathParams<Uuid> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Path::from_request_parts(parts, state).await.map(|Path(params)| Self(params)).map_err(refusal)
+        let Path(text): Path<String> = Path::from_request_parts(parts, state).await.map_err(refusal)?;
+        id(&text).map(Self).ok_or_else(Error::not_found)
     }
+}
+
+/// A thing has one path: of all spellings of its id, the one in which we write it. Others would be other targets to
+/// whatever compares targets, idempotency keys and caches among them.
+fn id(text: &str) -> Option<Uuid> {
+    let id = Uuid::try_parse(text).ok()?;
+    let written = id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text;
+    written.then_some(id)
 }
 
 /// A route declared with other parameters than its handler takes is our fault, everything else the client's.
@@ -40,21 +49,30 @@ fn refusal(rejection: PathRejection) -> Error {
 mod tests {
     use axum::{Router, body::Body, http::Request, http::StatusCode, routing::get};
     use tower::ServiceExt;
-    use uuid::Uuid;
 
     use super::*;
 
     async fn status(uri: &str) -> StatusCode {
         let app = Router::new()
             .route("/things/{id}", get(async |PathParams(_): PathParams<Uuid>| "found"))
-            .route("/wrong/{id}", get(async |PathParams(_): PathParams<(Uuid, Uuid)>| "found"));
+            .route("/wrong/{id}/{other}", get(async |PathParams(_): PathParams<Uuid>| "found"));
         app.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap().status()
     }
 
     #[tokio::test]
     async fn what_is_not_an_id_names_nothing() {
         assert_eq!(status("/things/01890a5d-ac96-774b-bcce-b302099a8057").await, StatusCode::OK);
-        for id in ["1", "%00", "%ff", "01890a5d-ac96-774b-bcce-b302099a805", "'%20or%201=1"] {
+        for id in [
+            "1",
+            "%00",
+            "%ff",
+            "01890a5d-ac96-774b-bcce-b302099a805",
+            "01890A5D-AC96-774B-BCCE-B302099A8057",
+            "01890a5dac96774bbcceb302099a8057",
+            "%7B01890a5d-ac96-774b-bcce-b302099a8057%7D",
+            "urn:uuid:01890a5d-ac96-774b-bcce-b302099a8057",
+            "'%20or%201=1",
+        ] {
             assert_eq!(status(&format!("/things/{id}")).await, StatusCode::NOT_FOUND, "{id}");
         }
     }
@@ -62,6 +80,6 @@ mod tests {
     #[tokio::test]
     async fn a_handler_that_does_not_fit_its_route_is_our_fault() {
         let id = Uuid::nil();
-        assert_eq!(status(&format!("/wrong/{id}")).await, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(status(&format!("/wrong/{id}/{id}")).await, StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

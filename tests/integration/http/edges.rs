@@ -7,9 +7,10 @@ use reqwest::Method;
 use serde_json::Value;
 use tests::{User, World};
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 use super::socket::Socket;
-use super::{assert_problem, head, post_text, raw};
+use super::{assert_problem, head, post_text, raw, routes};
 
 const MIB: usize = 1024 * 1024;
 
@@ -53,17 +54,25 @@ async fn a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not() {
     assert_eq!(raw(post_text(&user, "/v1/sessions", padded(MIB))).await.status, 201);
     let before = head(&world, user.tenant).await;
     // In chunks nobody knows how long it will be: it is refused as soon as it is too long.
-    assert_eq!(in_chunks(&world, &user, padded(MIB).into_bytes()).await, (201, Value::Null));
-    assert_eq!(in_chunks(&world, &user, padded(MIB + 1).into_bytes()).await, (413, "body_too_large".into()));
-    let endless = in_chunks(&world, &user, vec![b' '; 50 * MIB]).await;
-    assert_eq!(endless, (413, "body_too_large".into()));
+    assert_eq!(in_chunks(&world, &user, "/v1/sessions", padded(MIB).into_bytes()).await, (201, Value::Null));
+    for path in commands() {
+        for body in [padded(MIB + 1).into_bytes(), vec![b' '; 20 * MIB]] {
+            assert_eq!(in_chunks(&world, &user, &path, body).await, (413, "body_too_large".into()), "{path}");
+        }
+    }
     assert_eq!(head(&world, user.tenant).await, before + 1);
 }
 
+/// The paths of all commands.
+fn commands() -> Vec<String> {
+    let routes = routes::all().into_iter().filter(|route| route.methods.contains(&Method::POST));
+    routes.map(|route| route.with(&Uuid::nil().to_string())).collect()
+}
+
 /// Past the socket, so that nothing but the service decides when to stop reading.
-async fn in_chunks(world: &World, user: &User, body: Vec<u8>) -> (u16, Value) {
+async fn in_chunks(world: &World, user: &User, path: &str, body: Vec<u8>) -> (u16, Value) {
     let chunks: Vec<Result<Vec<u8>, std::io::Error>> = body.chunks(64 * 1024).map(|chunk| Ok(chunk.to_vec())).collect();
-    let request = Request::post("/v1/sessions")
+    let request = Request::post(path)
         .header("authorization", format!("Bearer {}", user.token.as_ref().unwrap()))
         .header("content-type", "application/json")
         .body(Body::from_stream(stream::iter(chunks)))
@@ -75,11 +84,11 @@ async fn in_chunks(world: &World, user: &User, body: Vec<u8>) -> (u16, Value) {
 }
 
 /// Writes to the node's socket and reads one answer's head and, as far as it has come, body.
-async fn over_a_socket(world: &World, user: &User, headers: &str, body: &[u8]) -> String {
+async fn over_a_socket(world: &World, user: &User, path: &str, headers: &str, body: &[u8]) -> String {
     let mut socket = Socket::open(world).await;
     let token = user.token.as_ref().unwrap();
     let request = format!(
-        "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n{headers}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n{headers}\r\n\r\n"
     );
     socket.send(request).await;
     socket.send(body).await;
@@ -92,18 +101,22 @@ async fn a_body_that_announces_to_be_too_large_is_refused_before_it_is_sent() {
     let user = world.tenant().await;
     let before = head(&world, user.tenant).await;
     let json = "content-type: application/json\r\n";
-    for length in [MIB + 1, 1 << 40] {
-        let answer = over_a_socket(&world, &user, &format!("{json}content-length: {length}"), b"").await;
-        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains(r#""code":"body_too_large""#), "{answer}");
+    for (path, length) in commands().iter().flat_map(|path| [(path, MIB + 1), (path, 1 << 40)]) {
+        let answer = over_a_socket(&world, &user, path, &format!("{json}content-length: {length}"), b"").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 413 ") && answer.contains(r#""code":"body_too_large""#),
+            "{path} {answer}"
+        );
     }
     let chunked = b"5\r\n{\"mod\r\na\r\ne\":\"text\"}\r\n0\r\n\r\n";
-    let answer = over_a_socket(&world, &user, &format!("{json}transfer-encoding: chunked"), chunked).await;
+    let answer =
+        over_a_socket(&world, &user, "/v1/sessions", &format!("{json}transfer-encoding: chunked"), chunked).await;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     // What could be read in two ways is not read at all.
     for smuggled in
         ["content-length: 5\r\ncontent-length: 6", "content-length: -1", "content-length: 5\r\ntransfer-encoding: x"]
     {
-        let answer = over_a_socket(&world, &user, &format!("{json}{smuggled}"), b"").await;
+        let answer = over_a_socket(&world, &user, "/v1/sessions", &format!("{json}{smuggled}"), b"").await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{smuggled}: {answer}");
     }
     assert_eq!(head(&world, user.tenant).await, before + 1);

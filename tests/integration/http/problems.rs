@@ -40,12 +40,23 @@ async fn another_tenants_thing_is_answered_like_one_that_does_not_exist() {
         for method in &route.methods {
             let unknown = ask(&eve, method, &route.with(&Uuid::now_v7().to_string()), &route.body()).await;
             assert_problem(&unknown.reply(), 404, "not_found");
-            let malformed = ["1", "null", "%00", "%ff", "..%2f", &"x".repeat(5000), "'%20or%201=1--"];
+            let upper = open.to_string().to_uppercase();
+            let (braced, urn, simple) =
+                (format!("%7B{open}%7D"), format!("urn:uuid:{open}"), open.simple().to_string());
+            let (padded, encoded) = (format!("{open}%20"), open.to_string().replace('-', "%2D%00"));
+            let spelled = [&upper, &braced, &urn, &simple, &padded, &encoded].map(String::as_str);
+            let malformed =
+                ["1", "null", "%00", "%ff", "..%2f", "%2e%2e%2f%2e%2e", &"x".repeat(5000), "'%20or%201=1--"];
             let ids = [open, ended, ada.tenant, ada.id, eve.tenant, Uuid::nil()].map(|id| id.to_string());
             for id in ids.iter().map(String::as_str).chain(malformed) {
                 let answer = ask(&eve, method, &route.with(id), &route.body()).await;
                 assert_eq!(comparable(&answer), comparable(&unknown), "{method} {}", route.with(id));
                 compared += 1;
+            }
+            // Spelled in another way it is nobody's, not even its owner's.
+            for id in spelled {
+                let answer = ask(&ada, method, &route.with(id), &route.body()).await;
+                assert_eq!(comparable(&answer), comparable(&unknown), "{method} {}", route.with(id));
             }
             // What it would have been for its owner is no 404.
             assert_ne!(ask(&ada, method, &route.with(&open.to_string()), &route.body()).await.status, 404);
@@ -93,6 +104,7 @@ async fn a_method_that_a_route_does_not_take_is_405_and_names_those_that_it_take
             assert_problem(&reply, 405, "method_not_allowed");
             for allowed in &route.methods {
                 assert!(reply.header("allow").contains(allowed.as_str()), "{:?}", reply.headers);
+                assert!(reply.body["detail"].as_str().unwrap().contains(allowed.as_str()), "{}", reply.body);
             }
         }
     }

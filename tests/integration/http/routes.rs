@@ -3,8 +3,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A path and the methods that it takes.
+#[derive(Clone)]
 pub(super) struct Route {
     pub(super) path: String,
     pub(super) methods: Vec<Method>,
@@ -44,6 +46,13 @@ pub(super) fn all() -> Vec<Route> {
     routes
 }
 
+/// How many of the reads are lists with cursors.
+pub(super) fn lists() -> usize {
+    let document: Value = serde_json::from_str(api::openapi::document()).unwrap();
+    let reads = document["paths"].as_object().unwrap().values().filter_map(|item| item["get"]["parameters"].as_array());
+    reads.filter(|parameters| parameters.iter().any(|parameter| parameter["name"] == "cursor")).count()
+}
+
 impl Route {
     /// Whether anybody may ask.
     pub(super) fn is_open(&self) -> bool {
@@ -66,8 +75,25 @@ impl Route {
         path + rest
     }
 
-    /// A body that the route's command takes.
+    /// A body that the route's command takes, with every member that it knows.
     pub(super) fn body(&self) -> Value {
-        if self.path.ends_with("/messages") { json!({"role": "user", "content": "Hello"}) } else { json!({}) }
+        let [id, other] = [(); 2].map(|()| Uuid::now_v7());
+        match self.path.as_str() {
+            _ if self.methods == [Method::GET] => json!({}),
+            "/v1/auth/register" => json!({
+                "tenant_name": "Engines", "email": "ada@example.com", "password": "nobody guesses this one", "name": "Ada",
+            }),
+            "/v1/auth/login" => json!({"email": "ada@example.com", "password": "nobody guesses", "tenant_id": other}),
+            "/v1/sessions" => json!({
+                "id": id, "mode": "text", "widget_id": other, "meeting_id": other, "personality_id": other,
+                "metadata": {"a": 1},
+            }),
+            "/v1/sessions/{id}/end" => json!({}),
+            "/v1/sessions/{id}/messages" => json!({
+                "id": id, "role": "user", "content": "Hello", "metadata": {"a": 1},
+                "attachments": [{"kind": "file", "url": "u", "name": "n", "media_type": "text/plain", "size": 1}],
+            }),
+            path => panic!("say what {path} takes"),
+        }
     }
 }

@@ -4,12 +4,13 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use convolog::node::Node;
 use domain::tenant::Role;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{User, World, WorldSettings};
 use uuid::Uuid;
 
-use super::{assert_problem, grant, head, nobody, now, raw, signed_in, tokens};
+use super::{assert_problem, grant, head, nobody, now, raw, routes, signed_in, tokens};
 
 fn encoded(value: &Value) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
@@ -30,14 +31,64 @@ fn changed(token: &str, header: &Value, claims: &Value) -> String {
     format!("{}.{}.{}", merge(parts[0], header), merge(parts[1], claims), parts[2])
 }
 
+/// Truly signed by the key of all nodes, whatever it says.
+fn signed(header: &Value, claims: &Value) -> String {
+    // PKCS #8 (RFC 8410) in front of the seed.
+    let pkcs8 = [b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".as_slice(), &[7; 32]].concat();
+    let message = format!("{}.{}", encoded(header), encoded(claims));
+    let key = EncodingKey::from_ed_der(&pkcs8);
+    format!("{message}.{}", sign(message.as_bytes(), &key, Algorithm::EdDSA).unwrap())
+}
+
+/// Tokens of our own key that do not say what ours say.
+fn signed_but_wrong(header: &Value, claims: &Value) -> Vec<String> {
+    let change = |of: &Value, member: &str, to: &Value| {
+        let mut of = of.clone();
+        match to {
+            Value::Null => drop(of.as_object_mut().unwrap().remove(member)),
+            to => of[member] = to.clone(),
+        }
+        of
+    };
+    let exp = claims["exp"].as_i64().unwrap();
+    let headers = [
+        ("alg", json!("none")),
+        ("alg", json!("HS256")),
+        ("alg", json!("ES256")),
+        ("typ", json!("JWT")),
+        ("typ", Value::Null),
+        ("kid", Value::Null),
+        ("kid", json!("")),
+        ("kid", json!("../../etc/passwd")),
+        ("crit", json!(["exp"])),
+    ];
+    let wrong = [
+        ("exp", json!(exp - 306)),
+        ("exp", json!(exp.to_string())),
+        ("exp", json!(i64::MAX)),
+        ("nbf", json!(exp)),
+        ("iss", json!("http://evil.test")),
+        ("aud", json!("http://evil.test")),
+        ("role", json!("root")),
+        ("tid", json!("x")),
+    ];
+    let missing =
+        ["iss", "aud", "sub", "sid", "tid", "role", "iat", "nbf", "exp", "jti"].map(|claim| (claim, Value::Null));
+    let headers = headers.iter().map(|(member, to)| signed(&change(header, member, to), claims));
+    headers
+        .chain(wrong.iter().chain(&missing).map(|(member, to)| signed(header, &change(claims, member, to))))
+        .collect()
+}
+
 async fn assert_refused(user: &User, authorization: &[&[u8]]) {
     let stranger = nobody(user);
-    for (method, path, body) in [
-        (Method::GET, "/v1/auth/me", ""),
-        (Method::GET, "/v1/events", ""),
-        (Method::POST, "/v1/sessions", r#"{"mode":"text"}"#),
-    ] {
-        let mut request = stranger.request(method, path).header("content-type", "application/json").body(body);
+    let routes = routes::all().into_iter().filter(|route| !route.is_open());
+    for (route, method) in routes.flat_map(|route| route.methods.clone().into_iter().map(move |it| (route.clone(), it)))
+    {
+        let mut request = stranger.request(method.clone(), &route.with(&Uuid::nil().to_string()));
+        if method != Method::GET {
+            request = request.json(&route.body());
+        }
         for value in authorization {
             request = request.header("authorization", reqwest::header::HeaderValue::from_bytes(value).unwrap());
         }
@@ -84,7 +135,7 @@ async fn what_is_not_our_token_opens_nothing() {
         "..".into(),
         "cvl_0_0".into(),
     ];
-    for token in &bad {
+    for token in bad.iter().chain(&signed_but_wrong(&decoded(parts[0]), &decoded(parts[1]))) {
         assert_refused(&ada, &[format!("Bearer {token}").as_bytes()]).await;
     }
     for value in ["", "Bearer", "Bearer ", "Basic YTpi", &token, &format!("Token {token}"), &format!("Bearer{token}")] {
@@ -96,8 +147,10 @@ async fn what_is_not_our_token_opens_nothing() {
     assert_refused(&ada, &[]).await;
     assert_eq!(head(&world, ada.tenant).await, before);
 
+    let signed_here = signed(&decoded(parts[0]), &decoded(parts[1]));
+    let old = issue(tokens(&world, None, None), -4);
     for good in
-        [mine.clone(), mine.replace("Bearer", "bearer"), format!("Bearer {}", issue(tokens(&world, None, None), -4))]
+        [mine.clone(), mine.replace("Bearer", "bearer"), format!("Bearer {old}"), format!("Bearer {signed_here}")]
     {
         let stranger = nobody(&ada);
         let reply = raw(stranger.request(Method::GET, "/v1/auth/me").header("authorization", good)).await.reply();

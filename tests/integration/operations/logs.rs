@@ -11,7 +11,7 @@ use tests::{World, WorldSettings};
 
 /// What was logged, line by line.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -25,7 +25,7 @@ impl io::Write for Captured {
 }
 
 impl Captured {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -38,9 +38,18 @@ impl Captured {
 
 /// For the tasks of this thread, so of a test on a runtime of one thread.
 fn capture(format: LogFormat) -> (Captured, tracing::subscriber::DefaultGuard) {
+    capture_only("info,api=debug,async_nats=off,sqlx=off", format)
+}
+
+/// What we blame ourselves for.
+pub(crate) fn capture_errors() -> (Captured, tracing::subscriber::DefaultGuard) {
+    capture_only("error,async_nats=off", LogFormat::Text)
+}
+
+fn capture_only(filter: &str, format: LogFormat) -> (Captured, tracing::subscriber::DefaultGuard) {
     let captured = Captured::default();
     let writer = captured.clone();
-    let subscriber = subscriber("info,api=debug,async_nats=off,sqlx=off", format, false, move || writer.clone());
+    let subscriber = subscriber(filter, format, false, move || writer.clone());
     (captured, tracing::subscriber::set_default(subscriber.unwrap()))
 }
 

@@ -3,7 +3,7 @@
 mod access;
 mod export;
 mod health;
-mod logs;
+pub(crate) mod logs;
 mod metrics;
 mod traces;
 

@@ -1,8 +1,10 @@
 //! The one registration: a route and its description in one call, so that there is no endpoint without documentation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::MatchedPath;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
 use serde_json::{Map, Value, json};
@@ -12,6 +14,7 @@ use super::{About, Operation, Tag, headers, problems, schemas::Schemas};
 use crate::{
     body::{MAX_BODY, MAX_DEPTH},
     conditions::IfMatch,
+    error::{Code, Error},
     idempotency::IdempotencyKey,
     problem::Problem,
     reads::MIN_SEQ_WAIT,
@@ -97,7 +100,7 @@ impl Routes {
             },
             "servers": [{"url": "/", "description": "This server"}],
             "tags": tags,
-            "paths": self.paths,
+            "paths": &self.paths,
             "components": {
                 "schemas": self.schemas.components(),
                 "parameters": {
@@ -116,6 +119,19 @@ impl Routes {
                 }},
             },
         });
-        (self.router, document)
+        let methods = Arc::new(methods(&self.paths));
+        let refuse = async move |path: MatchedPath| {
+            let methods = methods.get(path.as_str()).map_or("", String::as_str);
+            Error::new(Code::MethodNotAllowed, format!("It takes {methods}."))
+        };
+        (self.router.method_not_allowed_fallback(refuse), document)
     }
+}
+
+/// What each path takes, for people.
+fn methods(paths: &Map<String, Value>) -> HashMap<String, String> {
+    let name = |name: &String| if name == "get" { "GET, HEAD".to_owned() } else { name.to_uppercase() };
+    let names =
+        |item: &Value| item.as_object().into_iter().flat_map(Map::keys).map(name).collect::<Vec<_>>().join(", ");
+    paths.iter().map(|(path, item)| (path.clone(), names(item))).collect()
 }
