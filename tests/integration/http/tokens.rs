@@ -44,9 +44,10 @@ fn signed(header: &Value, claims: &Value) -> String {
 fn signed_but_wrong(header: &Value, claims: &Value) -> Vec<String> {
     let change = |of: &Value, member: &str, to: &Value| {
         let mut of = of.clone();
-        match to {
-            Value::Null => drop(of.as_object_mut().unwrap().remove(member)),
-            to => of[member] = to.clone(),
+        if to.is_null() {
+            of.as_object_mut().unwrap().remove(member);
+        } else {
+            of[member] = to.clone();
         }
         of
     };
