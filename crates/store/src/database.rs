@@ -217,14 +217,17 @@ mod tests {
 
     #[tokio::test]
     async fn who_would_wait_behind_too_many_for_a_connection_is_refused_at_once() {
-        // Nobody answers there; whoever has room to wait finds out.
+        // Nobody answers there: whoever has room to wait does.
         let settings = ConnectionSettings::from_url("URL", "postgres://nobody@127.0.0.1:1/none", 1).unwrap();
-        let pool = settings.pool("test", ApiDatabase::ACQUIRE_TIMEOUT);
+        let pool = settings.pool("test", Duration::from_secs(60));
         let database = ApiDatabase::of(pool.clone(), pool);
-        let begin = async || TenantTx::begin_with(&database, domain::TenantId(uuid::Uuid::nil()), "begin").await.err();
+        let begin = async || {
+            let begun = TenantTx::begin_with(&database, domain::TenantId(uuid::Uuid::nil()), "begin");
+            tokio::time::timeout(Duration::ZERO, begun).await
+        };
         let mut waiting: Vec<_> = (0..ApiDatabase::MAX_WAITING).map(|_| database.room_to_wait().unwrap()).collect();
-        assert!(matches!(begin().await, Some(Error::Overloaded)));
+        assert!(matches!(begin().await, Ok(Err(Error::Overloaded))));
         waiting.pop();
-        assert!(matches!(begin().await, Some(Error::Unavailable(_))));
+        assert!(begin().await.is_err());
     }
 }
