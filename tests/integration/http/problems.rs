@@ -40,11 +40,10 @@ async fn another_tenants_thing_is_answered_like_one_that_does_not_exist() {
         for method in &route.methods {
             let unknown = ask(&eve, method, &route.with(&Uuid::now_v7().to_string()), &route.body()).await;
             assert_problem(&unknown.reply(), 404, "not_found");
-            let upper = open.to_string().to_uppercase();
             let (braced, urn, simple) =
                 (format!("%7B{open}%7D"), format!("urn:uuid:{open}"), open.simple().to_string());
             let (padded, encoded) = (format!("{open}%20"), open.to_string().replace('-', "%2D%00"));
-            let spelled = [&upper, &braced, &urn, &simple, &padded, &encoded].map(String::as_str);
+            let spelled = [&braced, &urn, &simple, &padded, &encoded].map(String::as_str);
             let malformed =
                 ["1", "null", "%00", "%ff", "..%2f", "%2e%2e%2f%2e%2e", &"x".repeat(5000), "'%20or%201=1--"];
             let ids = [open, ended, ada.tenant, ada.id, eve.tenant, Uuid::nil()].map(|id| id.to_string());
@@ -58,6 +57,8 @@ async fn another_tenants_thing_is_answered_like_one_that_does_not_exist() {
                 let answer = ask(&ada, method, &route.with(id), &route.body()).await;
                 assert_eq!(comparable(&answer), comparable(&unknown), "{method} {}", route.with(id));
             }
+            let upper = open.to_string().to_uppercase();
+            assert_eq!(comparable(&ask(&eve, method, &route.with(&upper), &route.body()).await), comparable(&unknown));
             // What it would have been for its owner is no 404.
             assert_ne!(ask(&ada, method, &route.with(&open.to_string()), &route.body()).await.status, 404);
         }
