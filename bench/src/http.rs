@@ -12,7 +12,10 @@ pub(crate) const CONTENT_BYTES: usize = 460;
 
 /// One connection.
 pub(crate) struct Client {
+    address: String,
     stream: TcpStream,
+    /// The API has said, or shown, that it takes nothing more on this connection.
+    closed: bool,
     request: Vec<u8>,
     answer: Vec<u8>,
     body: String,
@@ -23,10 +26,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(address: &str, key_prefix: String) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.context("connecting to the API")?;
-        stream.set_nodelay(true)?;
+        let stream = dial(address).await?;
         let body = format!(r#"{{"role":"user","content":"{}"}}"#, content());
-        Ok(Self { stream, request: vec![], answer: vec![], body, key_prefix, keys: 0 })
+        let address = address.to_owned();
+        Ok(Self { address, stream, closed: false, request: vec![], answer: vec![], body, key_prefix, keys: 0 })
     }
 
     /// Posts a message; gives its `seq`.
@@ -91,8 +94,11 @@ impl Client {
         self.status(answered)
     }
 
-    /// The status of what was answered last; an error when nothing was.
+    /// The status of what was answered last, 0 when the connection was closed instead; an error when neither was.
     fn status(&self, outcome: anyhow::Result<u64>) -> anyhow::Result<u16> {
+        if self.closed && self.answer.is_empty() {
+            return Ok(0);
+        }
         let line = std::str::from_utf8(self.answer.get(..12).unwrap_or(b""))?;
         match (outcome, line.get(9..).and_then(|status| status.parse().ok())) {
             (_, Some(status)) => Ok(status),
@@ -103,18 +109,30 @@ impl Client {
 
     /// Sends the request; the answer's body, if its status is the expected one.
     async fn exchange(&mut self, status: &str) -> anyhow::Result<&str> {
-        self.stream.write_all(&self.request).await?;
         self.answer.clear();
+        if self.closed {
+            self.stream = dial(&self.address).await?;
+            self.closed = false;
+        }
+        let sent = self.stream.write_all(&self.request).await;
         loop {
-            let read = self.stream.read_buf(&mut self.answer).await?;
+            let read = self.stream.read_buf(&mut self.answer).await.unwrap_or(0);
+            self.closed = read == 0 || sent.is_err();
             anyhow::ensure!(read > 0, "the API has closed the connection");
             if let Some(body) = complete(&self.answer)? {
                 let text = std::str::from_utf8(&self.answer)?;
+                self.closed |= text[..body].to_ascii_lowercase().contains("\r\nconnection: close\r\n");
                 anyhow::ensure!(text.starts_with(status), "unexpected answer: {text}");
                 return Ok(&text[body..]);
             }
         }
     }
+}
+
+async fn dial(address: &str) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await.context("connecting to the API")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Where the body of a complete answer begins.
