@@ -12,6 +12,7 @@ use clap::Args;
 use projector::{ProjectorSettings, RelaySettings};
 use store::LogSettings;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{Exit, Failure, UserFolders};
 use crate::node::{ApiSettings, Node, NodeSettings};
@@ -28,8 +29,11 @@ pub const EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://… NATS_URL=nats://… convolog dev
                                            on servers that are already there";
 
-/// How long the end may take, whatever clients and services do; requests get [`api::server::SHUTDOWN_GRACE`] of it.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+/// How long the node may take to end, whatever clients and PostgreSQL do; requests get
+/// [`api::server::SHUTDOWN_GRACE`] of it.
+const NODE_DEADLINE: Duration = Duration::from_secs(8);
+/// How long the end may take in all; local services that have not stopped by then are killed.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Settings of `convolog dev`.
 #[derive(Clone, Debug, Args)]
@@ -92,9 +96,11 @@ pub async fn run(settings: &Settings, folders: &UserFolders) -> Result<Exit, Fai
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    let begun = Instant::now();
     let stop = async {
-        let stopped = tokio::time::timeout(SHUTDOWN_DEADLINE, node.stop()).await;
-        services.stop().await?;
+        let stopped = tokio::time::timeout_at(begun + NODE_DEADLINE, node.stop()).await;
+        let services = tokio::time::timeout_at(begun + SHUTDOWN_DEADLINE, services.stop()).await;
+        services.context("the local services did not stop in time and were killed")??;
         if let Some(export) = export {
             tokio::task::spawn_blocking(move || export.end()).await.context("the last spans were not exported")?;
         }
