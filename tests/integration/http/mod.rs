@@ -17,6 +17,7 @@ mod routes;
 mod shutdown;
 mod sizes;
 mod socket;
+mod stalled;
 mod tokens;
 mod values;
 mod wire;

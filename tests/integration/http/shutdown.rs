@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use api::ServerSettings;
-use sqlx::postgres::Postgres;
-use sqlx::{Executor as _, Transaction};
 use tests::{User, World, WorldSettings, eventually};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -12,6 +10,7 @@ use uuid::Uuid;
 
 use super::head as log_head;
 use super::socket::{Socket, head};
+use super::stalled::{hold_head, patient};
 
 const BODY: &str = r#"{"role":"user","content":"x"}"#;
 
@@ -26,21 +25,7 @@ async fn start(shutdown_grace: Duration) -> (World, User, Uuid) {
         shutdown_grace,
         ..ServerSettings::default()
     };
-    let world = World::with(WorldSettings { server, ..WorldSettings::default() }).await;
-    let name: String = sqlx::query_scalar("select current_database()").fetch_one(&world.database.admin).await.unwrap();
-    let sql = format!("alter role convolog_api in database {name} set lock_timeout = '60s'");
-    world.database.admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-    let user = world.tenant().await;
-    let session = user.start_session().await;
-    world.drain().await;
-    (world, user, session)
-}
-
-async fn hold_head(world: &World, user: &User) -> Transaction<'static, Postgres> {
-    let mut lock = world.database.admin.begin().await.unwrap();
-    let sql = "select from tenant_heads where tenant_id = $1 for update";
-    sqlx::query(sql).bind(user.tenant).execute(&mut *lock).await.unwrap();
-    lock
+    patient(WorldSettings { server, ..WorldSettings::default() }).await
 }
 
 /// A command that is under way because the tenant's head is held.

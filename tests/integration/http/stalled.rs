@@ -1,0 +1,29 @@
+//! A tenant whose log takes nothing, for as long as a test likes.
+
+use sqlx::postgres::Postgres;
+use sqlx::{Executor as _, Transaction};
+use tests::{User, World, WorldSettings};
+use uuid::Uuid;
+
+/// A world whose API waits for locks as long as the test holds them, on the connections it opens from now on.
+pub(super) async fn patient(settings: WorldSettings) -> (World, User, Uuid) {
+    let world = World::with(settings).await;
+    for limit in ["lock_timeout", "transaction_timeout"] {
+        let name: String =
+            sqlx::query_scalar("select current_database()").fetch_one(&world.database.admin).await.unwrap();
+        let sql = format!("alter role convolog_api in database {name} set {limit} = '60s'");
+        world.database.admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    world.drain().await;
+    (world, user, session)
+}
+
+/// Nothing is appended to the tenant's log as long as this lives.
+pub(super) async fn hold_head(world: &World, user: &User) -> Transaction<'static, Postgres> {
+    let mut lock = world.database.admin.begin().await.unwrap();
+    let sql = "select from tenant_heads where tenant_id = $1 for update";
+    sqlx::query(sql).bind(user.tenant).execute(&mut *lock).await.unwrap();
+    lock
+}
