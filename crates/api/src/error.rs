@@ -85,13 +85,8 @@ codes! {
     SessionEnded = "session_ended", CONFLICT, "The session has ended", None;
     /// The client chose an id that is taken.
     IdTaken = "id_taken", CONFLICT, "The id is already taken", None;
-    /// The e-mail address is taken.
-    EmailTaken = "email_taken", CONFLICT, "The e-mail address is already taken", None;
     /// The credentials fit several tenants.
     TenantRequired = "tenant_required", CONFLICT, "Several tenants fit: choose one", None;
-    /// A request with the same idempotency key is still running.
-    IdempotencyKeyInFlight = "idempotency_key_in_flight", CONFLICT,
-        "A request with this idempotency key is still running", Some(1);
     /// `If-Match` does not name the current version.
     VersionMismatch = "version_mismatch", PRECONDITION_FAILED, "The resource has changed since", None;
     /// Path and query are longer than allowed.
@@ -336,12 +331,26 @@ mod tests {
     }
 
     #[test]
+    fn the_page_about_the_api_names_every_code_with_its_status() {
+        let page = include_str!("../../../docs/api.md");
+        for code in Code::ALL {
+            let status = code.status().as_u16().to_string();
+            let name = format!("`{}`", code.as_str());
+            let named = page.lines().any(|line| {
+                let mut cells = line.split('|').skip(1);
+                cells.next().is_some_and(|cell| cell.contains(&status)) && line.contains(&name)
+            });
+            assert!(named, "docs/api.md does not name {name} with {status}");
+        }
+    }
+
+    #[test]
     fn whoever_should_try_again_is_told_when() {
         for code in Code::ALL {
             let must = matches!(code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
             let response = Error::new(*code, "x").into_response();
             let told = response.headers().contains_key(header::RETRY_AFTER);
-            assert_eq!(told, must || *code == Code::IdempotencyKeyInFlight, "{code:?}");
+            assert_eq!(told, must, "{code:?}");
         }
         let later = Error::overloaded().retry_after(7).into_response();
         assert_eq!(later.headers()[header::RETRY_AFTER], "7");

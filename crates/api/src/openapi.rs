@@ -1,7 +1,7 @@
 //! The OpenAPI document, made from the routes as they are registered: neither can be without the other.
 //!
 //! What a handler takes and answers is described by the types of its arguments and of its answer, once per type. What
-//! types can't say stands beside the handler in an [`About`]. Limits are those of the code's constants.
+//! types can't say stands beside the handler in an `About`. Limits are those of the code's constants.
 
 mod about;
 mod describe;

@@ -59,7 +59,7 @@ pub struct DatabaseFacts {
 }
 
 impl DatabaseFacts {
-    /// Asks PostgreSQL, for [`ASK_TIMEOUT`] at the longest.
+    /// Asks PostgreSQL, for `ASK_TIMEOUT` at the longest.
     pub async fn ask(database: ApiDatabase) -> Arc<Self> {
         let server = in_time(database.ping()).await;
         let (progress, snapshot) = match &server {

@@ -1,7 +1,7 @@
 //! `GET /v1/events/stream`: the tenant's own log as server-sent events, from any number on and then live.
 //!
-//! NATS tells what is new, PostgreSQL has what NATS has lost: [`tails`] keeps the last events of the tenants that somebody
-//! follows, [`watch`] fills it, and each client walks along its log with a [`follower`], at its own pace.
+//! NATS tells what is new, PostgreSQL has what NATS has lost: `tails` keeps the last events of the tenants that somebody
+//! follows, `watch` fills it, and each client walks along its log with a `follower`, at its own pace.
 
 mod follower;
 mod tails;
