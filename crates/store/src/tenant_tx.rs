@@ -4,6 +4,7 @@ use domain::{Actor, TenantId};
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use sqlx::{AssertSqlSafe, Transaction};
 
+use crate::error::is_connection_end;
 use crate::{ApiDatabase, Error};
 
 /// Whose request this is: proof that somebody has checked it.
@@ -58,9 +59,18 @@ impl TenantTx {
     pub(crate) async fn begin_on(pool: &PgPool, tenant: TenantId, begin: &str) -> Result<Self, Error> {
         // The id is a Uuid: there is nothing to quote. One simple query, so one round trip.
         let sql = format!("{begin}; set local app.current_tenant_id = '{tenant}'");
-        #[expect(clippy::disallowed_methods, reason = "this is the door")]
-        let transaction = pool.begin_with(AssertSqlSafe(sql)).await?;
-        Ok(Self { transaction, tenant })
+        // All idle connections may have died with the server they were made to. Nothing has been done on them yet, and
+        // each one that is found leaves the pool, so nobody needs to hear of it.
+        let mut dead = 0;
+        loop {
+            #[expect(clippy::disallowed_methods, reason = "this is the door")]
+            match pool.begin_with(AssertSqlSafe(sql.clone())).await {
+                Ok(transaction) => return Ok(Self { transaction, tenant }),
+                Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)) => return Err(error.into()),
+                Err(error) if is_connection_end(&error) && dead < pool.options().get_max_connections() => dead += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The tenant whose rows are visible.

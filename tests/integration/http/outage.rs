@@ -75,7 +75,7 @@ async fn work(user: &User, session: Uuid, client: usize, (blows, refusals): (&At
 async fn kill(world: &World) -> i64 {
     sqlx::query_scalar(
         "select count(*) from (
-           select pg_terminate_backend(pid) from pg_stat_activity
+           select pg_terminate_backend(pid, 5000) from pg_stat_activity
            where datname = current_database() and application_name like 'convolog-%') killed",
     )
     .fetch_one(&world.database.admin)
@@ -178,5 +178,28 @@ async fn a_tenant_is_registered_once_or_not_at_all_while_connections_die() {
     for body in registered {
         let me = anonymous(&world).signed_in(&body).get("/v1/auth/me").await;
         assert_eq!((me.status, &me.body["user"]), (200, &body["user"]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_does_not_notice_that_the_connections_it_finds_have_died() {
+    let world = World::start().await;
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    world.drain().await;
+    let read = async || user.get(&format!("/v1/sessions/{session}")).await.status;
+    for _ in 0..5 {
+        // Several at once, so that there are several connections to lose.
+        assert_eq!(futures_util::future::join_all((0..8).map(|_| read())).await, [200; 8]);
+        // Waits until they are gone: one that dies between two statements of a read is noticed.
+        let killed: bool = sqlx::query_scalar(
+            "select bool_and(pg_terminate_backend(pid, 20000)) from pg_stat_activity
+             where datname = current_database() and application_name = 'convolog-api'",
+        )
+        .fetch_one(&world.database.admin)
+        .await
+        .unwrap();
+        assert!(killed);
+        assert_eq!(read().await, 200);
     }
 }
