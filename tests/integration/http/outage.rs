@@ -190,7 +190,7 @@ async fn a_read_does_not_notice_that_the_connections_it_finds_have_died() {
     let read = async || user.get(&format!("/v1/sessions/{session}")).await.status;
     for _ in 0..5 {
         // Several at once, so that there are several connections to lose.
-        assert_eq!(futures_util::future::join_all((0..8).map(|_| read())).await, [200; 8]);
+        assert_eq!(join_all((0..8).map(|_| read())).await, [200; 8]);
         // Waits until they are gone: one that dies between two statements of a read is noticed.
         let killed: bool = sqlx::query_scalar(
             "select bool_and(pg_terminate_backend(pid, 20000)) from pg_stat_activity
