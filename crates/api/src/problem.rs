@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Code, Error, Members},
-    trace_context::{TraceId, TraceParent},
+    trace_context::{Origin, TraceParent},
 };
 
 /// Media type of every error.
@@ -85,8 +85,10 @@ impl<'a> Problem<'a> {
 /// problem body with the code of its status and keeps its headers.
 pub async fn answer(mut request: Request, next: Next) -> Response {
     let id = RequestId(Uuid::now_v7());
+    let origin = Origin { request: id, traceparent: TraceParent::of(request.headers()) };
     request.extensions_mut().insert(id);
-    let trace_id = TraceParent::of(request.headers()).map_or(TraceId::from(id.0), |parent| parent.trace_id());
+    request.extensions_mut().insert(origin);
+    let trace_id = origin.trace_id();
     // At every level, so that whatever is logged says of which request it is. The path alone: a query may carry what
     // does not belong in a log.
     let span = tracing::error_span!(
@@ -102,7 +104,7 @@ pub async fn answer(mut request: Request, next: Next) -> Response {
         let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         // The panic's text was written by the panic hook.
         let response = outcome.unwrap_or_else(|_| Error::internal("a handler panicked").into_response());
-        stamp(response, id, begun)
+        stamp(response, origin, begun)
     }
     .instrument(span)
     .await
@@ -113,7 +115,8 @@ pub(crate) fn record_tenant(tenant: TenantId) {
     Span::current().record("tenant", field::display(tenant));
 }
 
-fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Response {
+fn stamp(mut response: Response, origin: Origin, begun: Instant) -> Response {
+    let RequestId(id) = origin.request;
     let status = response.status();
     let mut problem = None;
     if (status.is_client_error() || status.is_server_error()) && response.extensions().get::<IsNoProblem>().is_none() {
@@ -123,7 +126,7 @@ fn stamp(mut response: Response, RequestId(id): RequestId, begun: Instant) -> Re
     }
     log(response.status(), problem.as_ref(), begun);
     // For who tells of the request elsewhere.
-    response.extensions_mut().insert(RequestId(id));
+    response.extensions_mut().insert(origin);
     // A hyphenated UUID is always a valid header value.
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -13,9 +13,8 @@ use uuid::Uuid;
 use crate::{
     error::Code,
     http_meters::UNMATCHED,
-    problem::RequestId,
     state::Api,
-    trace_context::{TraceId, TraceParent},
+    trace_context::{Origin, TraceId, TraceParent},
 };
 
 /// A request that has been answered; of a stream of events, that it has begun.
@@ -60,17 +59,16 @@ impl fmt::Debug for OnAnswer {
 
 /// The layer, outside of [`crate::problem::answer`]. A caller whose trace is not recorded has no span recorded here.
 pub(crate) async fn record(State((api, on_answer)): State<(Api, OnAnswer)>, request: Request, next: Next) -> Response {
-    let parent = TraceParent::of(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let (begun, clock) = (SystemTime::from(api.inner.now()), Instant::now());
     let response = next.run(request).await;
-    let id = response.extensions().get::<RequestId>().filter(|_| parent.is_none_or(|parent| parent.is_sampled()));
-    if let Some(RequestId(request_id)) = id.copied() {
+    let origin = response.extensions().get::<Origin>().copied();
+    if let Some(origin) = origin.filter(|origin| origin.traceparent.is_none_or(|parent| parent.is_sampled())) {
         on_answer.0(RequestSpan {
-            trace_id: parent.map_or(TraceId::from(request_id), |parent| parent.trace_id()),
-            parent,
-            request_id,
+            trace_id: origin.trace_id(),
+            parent: origin.traceparent,
+            request_id: origin.request.0,
             route,
             method,
             status: response.status(),

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, HeaderName, request::Parts};
 use uuid::Uuid;
 
+use crate::error::Error;
 use crate::openapi::{Operation, Part};
 use crate::problem::RequestId;
 
@@ -123,12 +125,18 @@ impl Part for Origin {
     fn describe(_: &mut Operation<'_>) {}
 }
 
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Origin {
-    type Rejection = crate::error::Error;
+impl Origin {
+    /// The caller's trace, else the one that begins with this request.
+    pub(crate) fn trace_id(&self) -> TraceId {
+        self.traceparent.map_or(TraceId::from(self.request.0), |parent| parent.trace_id())
+    }
+}
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let request = RequestId::from_request_parts(parts, state).await?;
-        Ok(Self { request, traceparent: TraceParent::of(&parts.headers) })
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.get().copied().ok_or_else(|| Error::internal("the request has not passed problem::answer"))
     }
 }
 
