@@ -86,11 +86,9 @@ async fn the_feed_is_the_whole_log_in_the_bytes_of_nats() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rare_category_is_found_however_far_apart_its_events_are() {
-    let world = World::with(WorldSettings { relay: false, projector: false, ..WorldSettings::default() }).await;
-    let user = world.tenant().await;
-    // A long log cannot be written over HTTP in a moment. Of its events three are of the tenant.
+/// Makes the tenant's log 12,100 events long, those of these numbers of the tenant and all other new ones of sessions: it
+/// cannot be written over HTTP in a moment.
+pub(crate) async fn long_log(world: &World, user: &User, rare: &[i64]) {
     sqlx::query(
         "with new as (
            insert into events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta,
@@ -98,14 +96,22 @@ async fn a_rare_category_is_found_however_far_apart_its_events_are() {
            select e.tenant_id, n, case when rare then 'tenant' else 'session' end, gen_random_uuid(), 1,
                   gen_random_uuid(), case when rare then 'user_added' else 'session_ended' end, 1, '{}', e.meta,
                   now(), now()
-           from events e, generate_series(3, 12100) n, lateral (select n in (7000, 12003, 12100) as rare) r
+           from events e, generate_series(3, 12100) n, lateral (select n = any($2) as rare) r
            where e.tenant_id = $1 and e.seq = 1)
          update tenant_heads set seq = 12100 where tenant_id = $1",
     )
     .bind(user.tenant)
+    .bind(rare)
     .execute(&world.database.admin)
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rare_category_is_found_however_far_apart_its_events_are() {
+    let world = World::with(WorldSettings { relay: false, projector: false, ..WorldSettings::default() }).await;
+    let user = world.tenant().await;
+    long_log(&world, &user, &[7000, 12003, 12100]).await;
     for limit in [1, 2, 200] {
         let rare = follow(&user, &format!("category=tenant&limit={limit}")).await;
         assert_eq!(rare.iter().map(|event| sequence(event)).collect::<Vec<_>>(), [1, 2, 7000, 12003, 12100]);

@@ -5,7 +5,7 @@ mod commands;
 mod conditions;
 mod connections;
 mod edges;
-mod feed;
+pub(crate) mod feed;
 mod hostile;
 mod idempotency;
 mod lists;

@@ -3,31 +3,13 @@
 use tests::{World, WorldSettings};
 
 use super::listener::{Block, listen, log_of};
-
-/// A log of many sessions' events with three of the tenant far apart, written at once.
-async fn long_log(world: &World, user: &tests::User) {
-    sqlx::query(
-        "with new as (
-           insert into events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta,
-                               occurred_at, recorded_at)
-           select e.tenant_id, n, case when rare then 'tenant' else 'session' end, gen_random_uuid(), 1,
-                  gen_random_uuid(), case when rare then 'user_added' else 'session_ended' end, 1, '{}', e.meta,
-                  now(), now()
-           from events e, generate_series(3, 12100) n, lateral (select n in (7000, 12003) as rare) r
-           where e.tenant_id = $1 and e.seq = 1)
-         update tenant_heads set seq = 12100 where tenant_id = $1",
-    )
-    .bind(user.tenant)
-    .execute(&world.database.admin)
-    .await
-    .unwrap();
-}
+use crate::http::feed::long_log;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rare_category_is_told_and_so_is_how_far_the_log_was_looked_through() {
     let world = World::with(WorldSettings { relay: false, projector: false, ..Default::default() }).await;
     let user = world.tenant().await;
-    long_log(&world, &user).await;
+    long_log(&world, &user, &[7000, 12003]).await;
     let mut listener = listen(&user, "?category=tenant", 0).await;
     let (mut events, mut ids) = (Vec::new(), Vec::new());
     while listener.last < 12_100 {
