@@ -69,7 +69,7 @@ async fn one_connection() -> World {
     World::with(WorldSettings { api_connections: 1, ..WorldSettings::default() }).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_dropped_command_happens_once_or_not_at_all() {
     let world = one_connection().await;
     let user = world.tenant().await;
@@ -96,7 +96,7 @@ async fn a_dropped_command_happens_once_or_not_at_all() {
     assert_eq!(contents.len(), polls, "{contents:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_dropped_registration_founds_a_whole_tenant_or_none() {
     let world = one_connection().await;
     let user = world.tenant().await;
@@ -122,7 +122,7 @@ async fn a_dropped_registration_founds_a_whole_tenant_or_none() {
     assert!(polls > 1, "nothing was dropped");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_dropped_read_leaves_a_clean_connection() {
     let world = one_connection().await;
     let user = world.tenant().await;
