@@ -5,6 +5,7 @@
 
 mod architecture;
 mod conversations;
+mod costs;
 mod faults;
 mod http;
 mod import;

@@ -1,6 +1,6 @@
 //! The events of all aggregates as one type, for whoever reads a whole log.
 
-use crate::{Aggregate, Category, DecodeError, RecordedEvent, aggregate, session, tenant};
+use crate::{Category, DecodeError, EventData, RecordedEvent, ledger, session, tenant};
 
 /// What happened, whatever it happened to. A `match` over it has no `_` arm, so that the compiler lists who must
 /// think about a new aggregate.
@@ -10,32 +10,37 @@ pub enum Fact {
     Tenant(tenant::Event),
     /// To a session.
     Session(session::Event),
+    /// To a ledger of costs.
+    Ledger(ledger::Event),
 }
 
 impl Fact {
     /// Reads an event's data; fails for events of newer code.
     pub fn of(event: &RecordedEvent) -> Result<Self, DecodeError> {
         match Category::parse(&event.category) {
-            Some(Category::Tenant) => read::<tenant::Tenant>(event).map(Self::Tenant),
-            Some(Category::Session) => read::<session::Session>(event).map(Self::Session),
+            Some(Category::Tenant) => read(event).map(Self::Tenant),
+            Some(Category::Session) => read(event).map(Self::Session),
+            Some(Category::Ledger) => read(event).map(Self::Ledger),
             None => Err(DecodeError::newer(&event.name, event.schema)),
         }
     }
 }
 
-fn read<A: Aggregate>(event: &RecordedEvent) -> Result<A::Event, DecodeError> {
-    <A::Event as aggregate::EventData>::decode(&event.name, event.schema, &event.data)
+fn read<E: EventData>(event: &RecordedEvent) -> Result<E, DecodeError> {
+    E::decode(&event.name, event.schema, &event.data)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Actor, ActorKind, EventData, EventMeta, TenantId};
+    use crate::{Actor, ActorKind, EventMeta, TenantId};
     use uuid::Uuid;
 
     /// One file per event version ever written, named `<category>.<name>.v<schema>.json`. A file never changes; a new
     /// version gets one of its own.
-    const GOLDEN: [(&str, &str); 5] = [
+    const GOLDEN: [(&str, &str); 7] = [
+        ("ledger.cost_recorded.v1", include_str!("../golden/ledger.cost_recorded.v1.json")),
+        ("ledger.cost_voided.v1", include_str!("../golden/ledger.cost_voided.v1.json")),
         ("session.session_started.v1", include_str!("../golden/session.session_started.v1.json")),
         ("session.message_posted.v1", include_str!("../golden/session.message_posted.v1.json")),
         ("session.session_ended.v1", include_str!("../golden/session.session_ended.v1.json")),
@@ -75,6 +80,7 @@ mod tests {
             let (written, today) = match &fact {
                 Fact::Tenant(event) => (event.encode().unwrap(), event.event_type()),
                 Fact::Session(event) => (event.encode().unwrap(), event.event_type()),
+                Fact::Ledger(event) => (event.encode().unwrap(), event.event_type()),
             };
             assert_eq!(today.name, event.name);
             if today.schema == event.schema {

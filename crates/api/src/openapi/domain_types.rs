@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, session, tenant};
+use domain::{ActorKind, Category, ledger, session, tenant};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,6 +65,29 @@ impl JsonSchema for NewAttachment {
     }
 }
 
+/// What kind of service: text from a language model, vectors for texts, speech, images, rooms for voice and video, or
+/// something else.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "ledger::Service", rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Service {
+    Llm,
+    Embedding,
+    Voice,
+    Vision,
+    Livekit,
+    Other,
+}
+
+/// `disjoint`: each token in one line. `inclusive`: `input_uncached` is the total of the input.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "ledger::UsageConvention", rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum UsageConvention {
+    Disjoint,
+    Inclusive,
+}
+
 /// What a member may do, in descending order: `owner`, `admin`, `member`.
 #[derive(Serialize, JsonSchema)]
 #[serde(remote = "tenant::Role", rename_all = "snake_case")]
@@ -82,6 +105,7 @@ pub(crate) enum MemberRole {
 pub(crate) enum StreamCategory {
     Tenant,
     Session,
+    Ledger,
 }
 
 /// What kind of caller: a signed-in user, or Convolog itself.
