@@ -5,6 +5,7 @@
 
 mod architecture;
 mod conversations;
+mod evolution;
 mod faults;
 mod http;
 mod import;
