@@ -5,6 +5,7 @@
 
 mod architecture;
 mod conversations;
+mod costs;
 mod evolution;
 mod faults;
 mod http;

@@ -13,6 +13,7 @@ mod cached;
 mod caller;
 mod command;
 pub mod conditions;
+mod costs;
 pub mod cursor;
 mod docs;
 pub mod error;

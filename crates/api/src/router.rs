@@ -7,8 +7,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 
 use crate::{
-    admission, auth, docs, error::Error, events, health, http_meters, messages, openapi::Routes, problem, scrape,
-    sessions, spans, state::Api, stream,
+    admission, auth, costs, docs, error::Error, events, health, http_meters, messages, openapi::Routes, problem,
+    scrape, sessions, spans, state::Api, stream,
 };
 
 /// What a browser may load for an answer that is no page.
@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Routes {
         .post("/v1/sessions/{id}/end", sessions::end, sessions::END)
         .get("/v1/sessions/{id}/messages", messages::list, messages::LIST)
         .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
+        .post("/v1/costs", costs::record, costs::RECORD)
         .get("/v1/events", events::list, events::LIST)
         .get("/v1/events/stream", stream::follow, stream::FOLLOW)
         .get("/metrics", scrape::metrics, scrape::METRICS)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{Actor, ActorKind, EventMeta, RecordedEvent, TenantId};
+use crate::{Actor, ActorKind, Category, EventMeta, Period, RecordedEvent, TenantId};
 
 /// Media type of an encoded event.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -77,7 +77,7 @@ pub fn encode(event: &RecordedEvent) -> Result<Vec<u8>, serde_json::Error> {
         id: event.event_id,
         source: format!("{SOURCE_PREFIX}{}", event.tenant),
         r#type: format!("convolog.{}.{}.v{}", event.category, event.name, event.schema),
-        subject: format!("{}/{}", event.category, event.stream),
+        subject: subject(&event.category, event.stream, &event.data),
         time: micros(event.occurred_at),
         datacontenttype: "application/json",
         tenantid: event.tenant,
@@ -93,6 +93,23 @@ pub fn encode(event: &RecordedEvent) -> Result<Vec<u8>, serde_json::Error> {
     })
 }
 
+/// Category and id of the stream; a ledger's stream goes by the name of its period.
+fn subject(category: &str, stream: Uuid, data: &RawValue) -> String {
+    ledger(category, data).map_or_else(|| format!("{category}/{stream}"), Period::ledger)
+}
+
+/// The period of an event of a ledger.
+fn ledger(category: &str, data: &RawValue) -> Option<Period> {
+    #[derive(Deserialize)]
+    struct OfLedger {
+        period: Period,
+    }
+    if category != Category::Ledger.as_str() {
+        return None;
+    }
+    serde_json::from_str(data.get()).ok().map(|OfLedger { period }| period)
+}
+
 /// Reads what [`encode`] wrote.
 pub fn decode(bytes: &[u8]) -> Result<RecordedEvent, InvalidEnvelope> {
     let incoming: Incoming = serde_json::from_slice(bytes).map_err(InvalidEnvelope::Json)?;
@@ -102,8 +119,12 @@ pub fn decode(bytes: &[u8]) -> Result<RecordedEvent, InvalidEnvelope> {
         _ => return Err(InvalidEnvelope::Member("type")),
     };
     let schema = schema.strip_prefix('v').and_then(|digits| digits.parse().ok());
-    let stream = incoming.subject.split_once('/').filter(|(subject, _)| *subject == category);
-    let stream = stream.and_then(|(_, id)| Uuid::parse_str(id).ok());
+    let (_, id) = incoming.subject.split_once('/').ok_or(InvalidEnvelope::Member("subject"))?;
+    let stream = match ledger(category, &incoming.data) {
+        Some(period) => Some(period.stream(incoming.tenantid)),
+        None => Uuid::parse_str(id).ok(),
+    };
+    let stream = stream.filter(|stream| subject(category, *stream, &incoming.data) == incoming.subject);
     Ok(RecordedEvent {
         tenant: incoming.tenantid,
         seq: incoming.sequence.parse().ok().filter(|seq| *seq > 0).ok_or(InvalidEnvelope::Member("sequence"))?,

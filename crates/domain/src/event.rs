@@ -15,17 +15,20 @@ pub enum Category {
     Tenant,
     /// An AI conversation with its messages, one stream per session.
     Session,
+    /// Costs, one stream per calendar month.
+    Ledger,
 }
 
 impl Category {
     /// All categories.
-    pub const ALL: [Self; 2] = [Self::Tenant, Self::Session];
+    pub const ALL: [Self; 3] = [Self::Tenant, Self::Session, Self::Ledger];
 
     /// Its name in events, subjects and tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
             Self::Session => "session",
+            Self::Ledger => "ledger",
         }
     }
 

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use strum::{EnumCount as _, VariantNames as _};
 use uuid::Uuid;
 
+use crate::ledger;
 use crate::session::{self, Session};
 use crate::tenant::{self, Tenant};
 use crate::{
@@ -31,14 +32,16 @@ fn names(category: Category) -> &'static [&'static str] {
     match category {
         Category::Tenant => tenant::Event::VARIANTS,
         Category::Session => session::Event::VARIANTS,
+        Category::Ledger => ledger::Event::VARIANTS,
     }
 }
 
-/// The shape of a category's states today.
-fn shape(category: Category) -> &'static str {
+/// The shape of a category's states today, when it has any.
+fn shape(category: Category) -> Option<&'static str> {
     match category {
-        Category::Tenant => Tenant::STATE_SHAPE,
-        Category::Session => Session::STATE_SHAPE,
+        Category::Tenant => Some(Tenant::STATE_SHAPE),
+        Category::Session => Some(Session::STATE_SHAPE),
+        Category::Ledger => None,
     }
 }
 
@@ -47,6 +50,7 @@ fn written_today(fact: &Fact) -> (EventType, String) {
     let (event_type, data) = match fact {
         Fact::Tenant(event) => (event.event_type(), event.encode()),
         Fact::Session(event) => (event.event_type(), event.encode()),
+        Fact::Ledger(event) => (event.event_type(), event.encode()),
     };
     (event_type, data.unwrap().get().to_owned())
 }
@@ -159,9 +163,10 @@ fn a_member_that_newer_code_has_added_does_not_disturb() {
 fn a_state_that_is_folded_from_other_events_has_another_shape() {
     assert_eq!(BTreeMap::from(SHAPES).len(), SHAPES.len());
     for category in Category::ALL {
+        let Some(shape) = shape(category) else { continue };
         let todays: Vec<String> = todays(category).iter().map(|(name, schema)| format!("{name}.v{schema}")).collect();
-        let known = SHAPES.iter().find(|(name, _)| *name == shape(category)).map(|(_, events)| events.join(" "));
-        assert_eq!(known, Some(todays.join(" ")), "{} needs a new name", shape(category));
+        let known = SHAPES.iter().find(|(name, _)| *name == shape).map(|(_, events)| events.join(" "));
+        assert_eq!(known, Some(todays.join(" ")), "{shape} needs a new name");
     }
 }
 

@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 
 mod aggregate;
+mod currency;
+mod decimal;
 mod email;
 pub mod envelope;
 mod event;
@@ -16,15 +18,20 @@ pub mod fuzz;
 mod golden;
 mod ids;
 mod json_object;
+pub mod ledger;
+mod period;
 pub mod session;
 pub mod tenant;
 
 pub use aggregate::{Aggregate, DecodeError, EventData, EventType};
+pub use currency::{CURRENCY_PATTERN, Currency, InvalidCurrency};
+pub use decimal::{AMOUNT_PATTERN, Amount, InvalidAmount, InvalidQuantity, MAX_DIGITS, QUANTITY_PATTERN, Quantity};
 pub use email::{Email, InvalidEmail};
 pub use event::{Actor, ActorKind, Category, EventMeta, RecordedEvent, StreamId};
 pub use fact::Fact;
 pub use ids::{MessageId, SHARDS, SessionId, Shard, TenantId, UserId};
 pub use json_object::{JsonObject, NotAnObject};
+pub use period::{InvalidPeriod, PERIOD_PATTERN, Period};
 
 /// Largest encoded event in bytes: the whole CloudEvents envelope as it goes over NATS.
 pub const MAX_ENCODED_EVENT: usize = 512 * 1024;

@@ -7,8 +7,11 @@
 mod apply;
 mod catch_up;
 mod checkpoints;
+mod cost_events;
+mod cost_sums;
 mod error;
 mod held;
+mod ledger_entry;
 mod live;
 mod messages;
 mod meters;

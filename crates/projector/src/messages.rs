@@ -30,7 +30,9 @@ impl<'a> Rows<'a> {
         for Projected { event, fact } in events {
             let posted = match fact {
                 Fact::Session(Event::MessagePosted(posted)) => posted,
-                Fact::Session(Event::SessionStarted(_) | Event::SessionEnded) | Fact::Tenant(_) => continue,
+                Fact::Session(Event::SessionStarted(_) | Event::SessionEnded) | Fact::Tenant(_) | Fact::Ledger(_) => {
+                    continue;
+                }
             };
             let Posted { message_id, role, content, attachments, metadata } = posted;
             rows.tenants.push(event.tenant.0);

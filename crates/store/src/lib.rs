@@ -23,7 +23,7 @@ pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email, tenant_na
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
 pub use error::Error;
 pub use leases::{Lease, Leases, Work};
-pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Stop, Unit};
+pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Posting, Stop, Unit};
 pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row, select_events_after};
 pub use members::{NewTenant, RegisterError, register_tenant};
 pub use migrate::{RolePasswords, ensure_database, migrate, prepare_cluster_and_database};

@@ -5,7 +5,7 @@ use domain::tenant::{self, Command, NewUser, Tenant};
 use domain::{Aggregate as _, TenantId};
 use sqlx::PgConnection;
 
-use crate::log::{CommandContext, OnCommit, SecondDoor};
+use crate::log::{Claim, CommandContext, OnCommit, SecondDoor};
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error, TenantTx};
 
@@ -52,7 +52,8 @@ impl<E: Into<Error>> From<E> for RegisterError {
 async fn register(database: &ApiDatabase, on_commit: &OnCommit, new: NewTenant) -> Result<u64, RegisterError> {
     let tenant = new.context.caller.tenant();
     let owner = new.owner.user_id;
-    let claims = [tenant::email_claim(&new.owner.email)];
+    // Taken by the event of the user, the second one.
+    let claims = [Claim { name: tenant::email_claim(&new.owner.email), event: 1 }];
     let command = Command::Register { name: new.name, owner: new.owner };
     let events = Tenant::decide(&tenant::State::default(), command).map_err(RegisterError::Rejected)?;
 

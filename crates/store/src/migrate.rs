@@ -30,7 +30,7 @@ impl RolePasswords {
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (5, "sessions", include_str!("../../../migrations/0005_sessions.sql")),
     (6, "monitoring", include_str!("../../../migrations/0006_monitoring.sql")),
     (7, "stream", include_str!("../../../migrations/0007_stream.sql")),
+    (8, "ledger", include_str!("../../../migrations/0008_ledger.sql")),
     (10, "tenant_plan", include_str!("../../../migrations/0010_tenant_plan.sql")),
 ];
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use domain::{Actor, ActorKind, Category, DecodeError, EventData, EventType, TenantId};
 use futures_util::StreamExt as _;
 use serde_json::value::RawValue;
-use store::{CommandContext, TenantContext};
+use store::{CommandContext, Posting, TenantContext};
 use tests::{User, World};
 use uuid::Uuid;
 
@@ -43,7 +43,10 @@ async fn write(world: &World, node: usize, tenant: Uuid, event: Foreign) -> u64 
     let caller = TenantContext::authenticated(TenantId(tenant), Actor { kind: ActorKind::System, id: Uuid::nil() });
     let context = CommandContext::new(caller, Uuid::now_v7(), chrono::DateTime::UNIX_EPOCH);
     let log = world.nodes[node].write_side().unwrap().1;
-    let done = log.execute(context, move |unit| unit.record::<_, ()>(event.category, event.stream, &event));
+    let done = log.execute(context, move |unit| {
+        let posting = Posting { id: Uuid::now_v7(), occurred_at: chrono::DateTime::UNIX_EPOCH, event: &event };
+        unit.record::<_, ()>(event.category, event.stream, &posting)
+    });
     let done: Result<_, store::ExecuteError<()>> = done.await;
     done.unwrap_or_else(|error| panic!("{error:?}")).seq
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use chrono::DateTime;
 use domain::session::{self, Mode, Posted, Role, Session, Started};
 use domain::{Actor, ActorKind, Category, MessageId, TenantId};
-use store::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, Outcome, Stop, TenantContext, Unit};
+use store::{
+    CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, Outcome, Posting, Stop, TenantContext, Unit,
+};
 use tests::{User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
@@ -74,7 +76,9 @@ async fn a_command_over_several_streams_is_stored_whole_or_not_at_all() {
         unit.start::<Session, _>(new, start())?;
         post(unit, new, "first")?;
         post(unit, open, "second")?;
-        unit.record(Category::Session, accumulating, &session::Event::SessionEnded)
+        let posting =
+            Posting { id: Uuid::now_v7(), occurred_at: DateTime::UNIX_EPOCH, event: &session::Event::SessionEnded };
+        unit.record(Category::Session, accumulating, &posting)
     });
     let stored = stored.await.unwrap();
     // Two events of the new stream, the version of its last; the numbers of the log go on over all four.

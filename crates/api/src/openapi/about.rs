@@ -28,6 +28,8 @@ pub(crate) enum Tag {
     Sessions,
     /// What is said in them.
     Messages,
+    /// What it all costs.
+    Costs,
     /// The log.
     Events,
     /// Of the service itself.
@@ -35,13 +37,15 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Self; 5] = [Self::Auth, Self::Sessions, Self::Messages, Self::Events, Self::Service];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Auth, Self::Sessions, Self::Messages, Self::Costs, Self::Events, Self::Service];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Auth => "Authentication",
             Self::Sessions => "Sessions",
             Self::Messages => "Messages",
+            Self::Costs => "Costs",
             Self::Events => "Events",
             Self::Service => "Service",
         }
@@ -52,6 +56,7 @@ impl Tag {
             Self::Auth => "Found a tenant, log in, see who one is.",
             Self::Sessions => "AI conversations, from start to end.",
             Self::Messages => "What is said in a session.",
+            Self::Costs => "Ledgers of what AI services cost, exact to twelve places.",
             Self::Events => "The tenant's own log, as CloudEvents in the order of their numbers.",
             Self::Service => "Whether the service works, and what it offers.",
         }

@@ -2,7 +2,7 @@
 #![expect(dead_code, reason = "these types describe others and are never made")]
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, session, tenant};
+use domain::{ActorKind, Category, ledger, session, tenant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -48,6 +48,29 @@ pub(crate) struct Attachment {
     size: Option<u64>,
 }
 
+/// What kind of service: text from a language model, vectors for texts, speech, images, rooms for voice and video, or
+/// something else.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "ledger::Service", rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Service {
+    Llm,
+    Embedding,
+    Voice,
+    Vision,
+    Livekit,
+    Other,
+}
+
+/// `disjoint`: each token in one line. `inclusive`: `input_uncached` is the total of the input.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "ledger::UsageConvention", rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum UsageConvention {
+    Disjoint,
+    Inclusive,
+}
+
 /// What a member may do, in descending order: `owner`, `admin`, `member`.
 #[derive(Serialize, JsonSchema)]
 #[serde(remote = "tenant::Role", rename_all = "snake_case")]
@@ -76,6 +99,7 @@ pub(crate) enum TenantPlan {
 pub(crate) enum StreamCategory {
     Tenant,
     Session,
+    Ledger,
 }
 
 /// What kind of caller: a signed-in user, or Convolog itself.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::CommandContext;
 use super::batch::{Batch, Entry};
 use super::cache::StreamKey;
-use super::unit::NewEvent;
+use super::unit::{Claim, NewEvent};
 use crate::Error;
 
 /// What PostgreSQL did with one command.
@@ -75,7 +75,7 @@ async fn append_one(
         .bind(key.map(|key| key.request_hash.as_slice()))
         .bind(entry.job.receipt())
         .bind(expected.map(u64::cast_signed))
-        .bind(&entry.claims)
+        .bind(entry.claims.iter().map(|claim| claim.name.as_str()).collect::<Vec<_>>())
         .bind(event.category)
         .bind(event.stream)
         .bind(event.id)
@@ -83,7 +83,7 @@ async fn append_one(
         .bind(event.event_type.schema.cast_signed())
         .bind(event.data.get())
         .bind(meta(context))
-        .bind(context.occurred_at)
+        .bind(event.occurred_at.unwrap_or(context.occurred_at))
         .fetch_one(connection)
         .await?;
     Appended::from_row(&row)
@@ -100,6 +100,7 @@ struct Arrays<'a> {
     hashes: Vec<Option<&'a [u8]>>,
     receipts: Vec<&'a str>,
     claim_commands: Vec<i32>,
+    claim_backs: Vec<i32>,
     claims: Vec<&'a str>,
     event_commands: Vec<i32>,
     categories: Vec<&'a str>,
@@ -119,7 +120,7 @@ pub(super) struct Command<'a> {
     /// The stream whose version is answered.
     pub(super) primary: Uuid,
     pub(super) receipt: &'a str,
-    pub(super) claims: &'a [String],
+    pub(super) claims: &'a [Claim],
     pub(super) events: &'a [NewEvent],
 }
 
@@ -136,7 +137,8 @@ impl<'a> Arrays<'a> {
         self.receipts.push(command.receipt);
         for claim in claims {
             self.claim_commands.push(number);
-            self.claims.push(claim);
+            self.claim_backs.push(count(events.len().saturating_sub(claim.event + 1)));
+            self.claims.push(&claim.name);
         }
         let meta = meta(context);
         for event in events {
@@ -148,9 +150,14 @@ impl<'a> Arrays<'a> {
             self.schemas.push(event.event_type.schema.cast_signed());
             self.data.push(event.data.get());
             self.metas.push(meta.clone());
-            self.occurred.push(context.occurred_at);
+            self.occurred.push(event.occurred_at.unwrap_or(context.occurred_at));
         }
     }
+}
+
+/// Of a batch, which is bounded.
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// The events' metadata as JSON, the same for all events of a command.
@@ -187,7 +194,7 @@ pub(super) async fn append_batch(
     }
     let rows = sqlx::query(
         "select * from append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                                    $19, $20, $21, $22)",
+                                    $19, $20, $21, $22, $23)",
     )
     .bind(arrays.tenants)
     .bind(arrays.groups)
@@ -202,6 +209,7 @@ pub(super) async fn append_batch(
     .bind(expected)
     .bind(arrays.claim_commands)
     .bind(arrays.claims)
+    .bind(arrays.claim_backs)
     .bind(arrays.event_commands)
     .bind(arrays.categories)
     .bind(arrays.streams)

@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::append::{Command, Streams};
 use super::job::Job;
-use super::unit::{NewEvent, Touched, Work};
+use super::unit::{Claim, NewEvent, Touched, Work};
 
 /// A decided command.
 pub(super) struct Entry {
     pub(super) job: Box<dyn Job>,
     pub(super) touched: Vec<Touched>,
     pub(super) events: Vec<NewEvent>,
-    pub(super) claims: Vec<String>,
+    pub(super) claims: Vec<Claim>,
     /// Commands that share a decided stream are stored together or not at all.
     pub(super) group: i32,
 }
@@ -63,7 +63,7 @@ impl Batch {
 
     /// Whether another command of the batch takes one of these claims.
     pub(super) fn has_claim_of(&self, tenant: TenantId, work: &Work) -> bool {
-        work.claims.iter().any(|claim| self.claims.contains(&(tenant, claim.clone())))
+        work.claims.iter().any(|claim| self.claims.contains(&(tenant, claim.name.clone())))
     }
 
     /// Adds a decided command.
@@ -73,7 +73,7 @@ impl Batch {
         if let Some(key) = &context.key {
             self.keys.insert((tenant, context.caller.actor().id, key.key.clone()));
         }
-        self.claims.extend(work.claims.iter().map(|claim| (tenant, claim.clone())));
+        self.claims.extend(work.claims.iter().map(|claim| (tenant, claim.name.clone())));
         self.bytes += work.events.iter().map(|event| event.data.get().len()).sum::<usize>();
         let group = self.group_of(&work.touched);
         for touched in &work.touched {

@@ -33,7 +33,8 @@ use crate::{ApiDatabase, Error, TenantContext};
 use job::TypedJob;
 use meters::{Ended, Meters};
 use room::Room;
-pub use unit::{Stop, Unit};
+pub(crate) use unit::Claim;
+pub use unit::{Posting, Stop, Unit};
 use writer::Writer;
 
 /// Called after each commit with the tenants whose log has grown and their last `seq`.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::CommandContext;
 use super::append::{Appended, Command, append_batch};
 use super::cache::StreamKey;
-use super::unit::{NewEvent, encode};
+use super::unit::{Claim, NewEvent, encode};
 use crate::{Error, TenantTx};
 
 /// What became of the events.
@@ -34,7 +34,7 @@ impl TenantTx {
         stream: Uuid,
         expected: u64,
         events: &[A::Event],
-        claims: &[String],
+        claims: &[Claim],
     ) -> Result<SecondDoor, Error> {
         let mut new = Vec::new();
         for event in events {

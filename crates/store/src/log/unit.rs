@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::{Aggregate, Category, EventData, EventType, MAX_ENCODED_EVENT, TenantId, envelope};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -34,6 +35,25 @@ pub(super) struct NewEvent {
     pub(super) event_type: EventType,
     pub(super) id: Uuid,
     pub(super) data: Box<RawValue>,
+    /// When it happened; `None`: when the command did.
+    pub(super) occurred_at: Option<DateTime<Utc>>,
+}
+
+/// Something that is taken once, and by which event.
+pub(crate) struct Claim {
+    pub(crate) name: String,
+    /// Place of the event in its command.
+    pub(crate) event: usize,
+}
+
+/// An event of a stream that accumulates.
+pub struct Posting<'a, D> {
+    /// Its id.
+    pub id: Uuid,
+    /// When it happened; microseconds.
+    pub occurred_at: DateTime<Utc>,
+    /// What happened.
+    pub event: &'a D,
 }
 
 /// A stream that a command has looked at or appended to.
@@ -51,7 +71,7 @@ pub(super) struct Touched {
 pub(super) struct Work {
     pub(super) touched: Vec<Touched>,
     pub(super) events: Vec<NewEvent>,
-    pub(super) claims: Vec<String>,
+    pub(super) claims: Vec<Claim>,
     /// Decided on events that are not durable yet.
     pub(super) provisional: bool,
     /// The stream to load before trying again.
@@ -81,17 +101,25 @@ impl Unit<'_> {
     }
 
     /// Appends an event to a stream that accumulates: whatever its version is.
-    pub fn record<D: EventData, E>(&mut self, category: Category, id: Uuid, event: &D) -> Result<(), Stop<E>> {
+    pub fn record<D: EventData, E>(
+        &mut self,
+        category: Category,
+        id: Uuid,
+        posting: &Posting<'_, D>,
+    ) -> Result<(), Stop<E>> {
         let key = StreamKey { tenant: self.tenant, stream: id };
         if !self.work.touched.iter().any(|touched| touched.key == key) {
             self.work.touched.push(Touched { key, expected: None, after: None, appended: true });
         }
-        self.push(category, id, event)
+        let data = encode(posting.event).map_err(|error| Stop(StopKind::Failed(error)))?;
+        let new = NewEvent::new(category, id, posting.event.event_type(), data);
+        self.work.events.push(NewEvent { id: posting.id, occurred_at: Some(posting.occurred_at), ..new });
+        Ok(())
     }
 
-    /// Takes something that may be taken once per tenant, for example `message/<id>`.
-    pub fn claim(&mut self, claim: String) {
-        self.work.claims.push(claim);
+    /// Takes something that may be taken once per tenant, for example `message/<id>`, for the next event.
+    pub fn claim(&mut self, name: String) {
+        self.work.claims.push(Claim { name, event: self.work.events.len() });
     }
 
     fn decide_at<A: Aggregate, E: From<A::Rejection>>(
@@ -160,7 +188,7 @@ impl Unit<'_> {
 
 impl NewEvent {
     pub(super) fn new(category: Category, stream: Uuid, event_type: EventType, data: Box<RawValue>) -> Self {
-        Self { stream, category: category.as_str(), event_type, id: Uuid::now_v7(), data }
+        Self { stream, category: category.as_str(), event_type, id: Uuid::now_v7(), data, occurred_at: None }
     }
 }
 

@@ -1,0 +1,3 @@
+//! Costs over HTTP: what is recorded, refused, taken back and added up.
+
+mod record;
