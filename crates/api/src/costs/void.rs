@@ -114,9 +114,10 @@ impl Voidable {
         if taken.contains_key(&void) {
             return Ok(Err(Error::new(Code::AlreadyVoided, "A cost is voided once; it counts no more.")));
         }
-        match Fact::of(event).map_err(store::Error::from)? {
-            Fact::Ledger(Event::CostRecorded(recorded)) => Ok(Ok(Self { occurred_at: event.occurred_at, recorded })),
-            Fact::Ledger(Event::CostVoided(_)) | Fact::Session(_) | Fact::Tenant(_) => Ok(Err(Error::not_found())),
-        }
+        Ok(match Fact::of(event) {
+            Ok(Fact::Ledger(Event::CostRecorded(recorded))) => Ok(Self { occurred_at: event.occurred_at, recorded }),
+            Ok(Fact::Ledger(Event::CostVoided(_)) | Fact::Session(_) | Fact::Tenant(_)) => Err(Error::not_found()),
+            Err(unreadable) => Err(store::Error::from(unreadable).into()),
+        })
     }
 }
