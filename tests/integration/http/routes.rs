@@ -105,7 +105,7 @@ fn cost(id: Uuid) -> Value {
     let other = Uuid::now_v7();
     json!({
         "id": id, "service": "llm", "provider": "openai", "model": "gpt-4o", "amount": "0.000123", "currency": "USD",
-        "usage": [{"type": "output_text", "quantity": "96", "unit": "tokens"}], "usage_convention": "disjoint",
+        "usage": [{"type": "output_text", "quantity": 96, "unit": "tokens"}], "usage_convention": "disjoint",
         "occurred_at": super::now(), "session_id": other, "message_id": other, "meeting_id": other, "metadata": {"a": 1},
     })
 }
