@@ -1,6 +1,9 @@
 //! `/v1/costs`: record what AI services cost, take it back, read and add it up.
 
 mod new_cost;
+pub(crate) mod periods;
+pub(crate) mod summary;
+mod total;
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};

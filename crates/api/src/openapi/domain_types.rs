@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, ledger, session, tenant};
+use domain::{ActorKind, Category, PERIOD_PATTERN, ledger, session, tenant};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -87,6 +87,11 @@ pub(crate) enum UsageConvention {
     Disjoint,
     Inclusive,
 }
+
+/// A calendar month.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("pattern" = PERIOD_PATTERN, "examples" = ["2026-11"]))]
+pub(crate) struct Month(String);
 
 /// What a member may do, in descending order: `owner`, `admin`, `member`.
 #[derive(Serialize, JsonSchema)]
