@@ -111,7 +111,7 @@ pub(super) const QUERIES: &[Query] = &[
         API,
         Shape::Read,
         "who am I",
-        "select t.name as tenant_name, u.email, u.name, u.role
+        "select t.name as tenant_name, t.plan, u.email, u.name, u.role
          from users u join tenants t on t.tenant_id = u.tenant_id where u.tenant_id = $1 and u.id = $2",
         "'T', 'U'",
     ),
@@ -175,7 +175,7 @@ pub(super) const QUERIES: &[Query] = &[
         API,
         Shape::Any,
         "the accounts of an address",
-        "select tenant_id, tenant_name, user_id, name, role, password_hash from accounts_by_email($1, $2, $3)",
+        "select tenant_id, tenant_name, user_id, name, role, password_hash, plan from accounts_by_email($1, $2, $3)",
         "'1@T.example.com', null, 8",
     ),
     query(API, Shape::Any, "the ends of followed logs", "select tenant_id, seq from heads_of($1)", "'{T}'"),
