@@ -1,11 +1,9 @@
 //! Ledgers as a test wants them: events of any time, appended as the API's own log appends them, without its checks.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use domain::ledger::{Charge, Event, Recorded, Service, Usage, Voided, cost_claim, void_claim};
 use domain::{Actor, ActorKind, Category, Currency, Period, TenantId};
-use store::{ApiDatabase, CommandContext, Log, LogSettings, Posting, TenantContext};
+use store::{CommandContext, Log, Posting, TenantContext};
 use tests::{User, World};
 use uuid::Uuid;
 
@@ -79,14 +77,12 @@ impl Cost {
     }
 }
 
-/// A log of its own on a world's database. Nobody rings a doorbell: use a world that sweeps often.
+/// A node's log.
 pub(crate) struct Ledger(Log);
 
 impl Ledger {
-    pub(crate) async fn of(world: &World) -> Self {
-        let database = ApiDatabase::connect(world.database.databases.api.clone()).await.unwrap();
-        let (log, _writers) = Log::start(&database, &LogSettings::default(), Arc::new(|_| {})).await.unwrap();
-        Self(log)
+    pub(crate) fn of(world: &World) -> Self {
+        Self(world.nodes[0].write_side().unwrap().1.clone())
     }
 
     /// Appends these events to their ledgers in one command; answers the number of the last one.
@@ -100,7 +96,7 @@ impl Ledger {
         let context = CommandContext::new(
             TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.id }),
             Uuid::now_v7(),
-            now(),
+            Utc::now(),
         );
         let outcome = self.0.execute::<(), String, _>(context, move |unit| {
             for entry in &entries {
@@ -116,8 +112,4 @@ impl Ledger {
         });
         outcome.await.map(|outcome| outcome.seq).map_err(|error| format!("{error:?}"))
     }
-}
-
-fn now() -> DateTime<Utc> {
-    Utc::now()
 }

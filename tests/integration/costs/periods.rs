@@ -11,7 +11,7 @@ use crate::http::assert_problem;
 async fn a_period_is_as_many_events_as_costs_and_voids() {
     let world = quick_world().await;
     let user = world.tenant().await;
-    let ledger = Ledger::of(&world).await;
+    let ledger = Ledger::of(&world);
     let first = cost("2026-10-31T23:59:59.999999Z", Some("0.10"), Some("USD"));
     let events = vec![
         first.clone().recorded(),
@@ -61,7 +61,7 @@ async fn a_period_without_costs_is_zeros_and_what_is_no_period_is_unknown() {
 async fn periods_are_listed_page_by_page_with_the_newest_first() {
     let world = quick_world().await;
     let (user, other) = (world.tenant().await, world.tenant().await);
-    let ledger = Ledger::of(&world).await;
+    let ledger = Ledger::of(&world);
     let months: Vec<String> = (0..30).map(|n| format!("{}-{:02}", 2024 + n / 12, n % 12 + 1)).collect();
     let events = months.iter().map(|month| cost(&format!("{month}-01T00:00:00Z"), Some("1"), Some("USD")).recorded());
     let seq = ledger.append(&user, events.collect()).await;

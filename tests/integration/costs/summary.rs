@@ -12,7 +12,7 @@ use crate::http::assert_problem;
 async fn costs_are_added_up_by_bucket_group_and_currency() {
     let world = quick_world().await;
     let user = world.tenant().await;
-    let ledger = Ledger::of(&world).await;
+    let ledger = Ledger::of(&world);
     let session = Uuid::now_v7();
     let mistake = cost("2026-11-01T09:00:00Z", Some("5"), Some("USD")).using(&[("output_text", "7", "tokens")]);
     let events = vec![
