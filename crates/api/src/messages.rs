@@ -199,7 +199,7 @@ pub(crate) async fn list(
     let tenant = caller.context.tenant();
     let filters = format!("session={session}");
     let scope = Scope { route: "GET /v1/sessions/{id}/messages", tenant, filters: &filters, order };
-    let from = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or(start);
+    let [from] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or([start]);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let exists: Option<i32> = sqlx::query_scalar("select 1 from sessions where tenant_id = $1 and id = $2")
@@ -224,6 +224,6 @@ pub(crate) async fn list(
         .fetch_all(read.connection())
         .await?;
     let rows = rows.iter().map(MessageRow::from_row).collect::<Result<Vec<_>, _>>()?;
-    let page = Page::new(rows, query.limit, |row| scope.encode(row.version));
+    let page = Page::new(rows, query.limit, |row| scope.encode([row.version]));
     read.answer(&page).await
 }

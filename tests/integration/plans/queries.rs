@@ -145,6 +145,24 @@ pub(super) const QUERIES: &[Query] = &[
         "select version, state::text as state from snapshots where tenant_id = $1 and stream_id = $2 and shape = $3",
         "'T', 'S', 'shape'",
     ),
+    query(API, Shape::Read, "a cost", "select c.id, c.amount from cost_events c where c.tenant_id = $1 and c.id = $2", "'T', 'S'"),
+    query(
+        API,
+        Shape::Read,
+        "who has taken an id",
+        "select c.claim, e.data from unnest($2::text[]) as c (claim)
+         cross join lateral (select t.seq from claims t where t.tenant_id = $1 and t.claim = c.claim limit 1) t
+         cross join lateral (select * from events e where e.tenant_id = $1 and e.seq = t.seq limit 1) e",
+        "'T', '{message/7,message/8}'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the costs between two times",
+        "select c.id, c.amount from cost_events c
+         where c.tenant_id = $1 and c.occurred_at >= $2 and c.occurred_at < $3 order by c.occurred_at desc, c.seq desc limit $4",
+        "'T', '2026-11-02', '2026-11-05', 51",
+    ),
     query(
         API,
         Shape::Read,

@@ -146,7 +146,7 @@ pub(crate) async fn list(
 ) -> Result<Answer<Page<PeriodRow>>, Error> {
     let tenant = caller.context.tenant();
     let scope = Scope { route: "GET /v1/costs/periods", tenant, filters: "", order: "desc" };
-    let before = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or(AFTER_ALL);
+    let [year, month] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or(AFTER_ALL);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let rows: Vec<(String, i64)> = sqlx::query_as(
@@ -154,7 +154,7 @@ pub(crate) async fn list(
          order by period desc limit $3",
     )
     .bind(tenant.0)
-    .bind(format!("{:04}-{:02}", before / 100, before % 100))
+    .bind(format!("{year:04}-{month:02}"))
     .bind(query.limit.and_one())
     .fetch_all(read.connection())
     .await?;
@@ -165,13 +165,14 @@ pub(crate) async fn list(
     read.answer(&page).await
 }
 
-/// The place of a period in the list, for example 202611.
-fn position(period: &str) -> i64 {
-    period.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
+/// The place of a period in the list: its year and month.
+fn position(period: &str) -> [i64; 2] {
+    let (year, month) = period.split_once('-').unwrap_or_default();
+    [year, month].map(|number| number.parse().unwrap_or(0))
 }
 
 /// Behind every period.
-const AFTER_ALL: i64 = 999_912;
+const AFTER_ALL: [i64; 2] = [9999, 12];
 
 async fn add_totals(read: &mut Read, periods: &mut [PeriodRow]) -> Result<(), Error> {
     let totals = sqlx::query(

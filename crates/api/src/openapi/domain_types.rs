@@ -2,7 +2,7 @@
 #![expect(dead_code, reason = "these types describe others and are never made")]
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, PERIOD_PATTERN, ledger, session, tenant};
+use domain::{ActorKind, Category, PERIOD_PATTERN, QUANTITY_PATTERN, Quantity, ledger, session, tenant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -60,6 +60,19 @@ pub(crate) enum Service {
     Vision,
     Livekit,
     Other,
+}
+
+/// A line of usage.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "ledger::Usage")]
+pub(crate) struct Usage {
+    /// What was used, for example `output_text`.
+    r#type: String,
+    /// How much of it, a decimal number without trailing zeros.
+    #[schemars(with = "String", regex(pattern = QUANTITY_PATTERN))]
+    quantity: Quantity,
+    /// In which unit, for example `tokens`.
+    unit: String,
 }
 
 /// `disjoint`: each token in one line. `inclusive`: `input_uncached` is the total of the input.
