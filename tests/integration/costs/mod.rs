@@ -1,5 +1,6 @@
 //! Costs over HTTP: what is recorded, refused, taken back and added up.
 
+mod exact;
 mod fold;
 mod histories;
 pub(crate) mod ledger;

@@ -135,3 +135,36 @@ async fn a_range_that_cannot_be_answered_is_refused_by_its_parameter() {
         assert_eq!(reply.status, 200, "{query}: {}", reply.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_more_rows_or_lines_than_can_be_told_is_refused() {
+    let world = quick_world().await;
+    let user = world.tenant().await;
+    let admin = &world.database.admin;
+    let range = "/v1/costs/summary?from=2026-11-01T00:00:00Z&to=2026-12-01T00:00:00Z";
+    let sessions =
+        "insert into cost_summaries (tenant_id, bucket, service, provider, session_id, recorded, voided, unpriced)
+                    select $1, '2026-11-05', 'llm', 'p', gen_random_uuid(), 1, 0, 1 from generate_series(1, $2)";
+    let add = async |sql: &'static str, count: i32| {
+        sqlx::query(sql).bind(user.tenant).bind(count).execute(admin).await.unwrap();
+    };
+    add(sessions, 1000).await;
+    let most = user.get(&format!("{range}&group_by=session")).await;
+    assert_eq!((most.status, most.body["data"].as_array().unwrap().len()), (200, 1000));
+    add(sessions, 1).await;
+    let refused = user.get(&format!("{range}&group_by=session")).await;
+    assert_problem(&refused, 422, "validation_failed");
+    assert_eq!(refused.body["errors"][0]["code"], "too_many_rows");
+    assert_eq!(refused.body["errors"][0]["parameter"], "group_by");
+    assert!(refused.body["detail"].as_str().unwrap().contains("more than 1000 rows; ask for"), "{}", refused.body);
+    assert_eq!(user.get(range).await.body["totals"][0]["recorded"], 1001);
+
+    let types = "insert into usage_summaries (tenant_id, bucket, service, provider, type, unit, quantity)
+                 select $1, '2026-11-05', 'llm', 'p', gen_random_uuid(), 'pieces', 1 from generate_series(1, $2)";
+    add(types, 20_000).await;
+    assert_eq!(user.get(range).await.body["data"][0]["usage"].as_array().unwrap().len(), 20_000);
+    add(types, 1).await;
+    let refused = user.get(range).await;
+    assert_problem(&refused, 422, "validation_failed");
+    assert!(refused.body["detail"].as_str().unwrap().contains("more than 20000 "), "{}", refused.body);
+}

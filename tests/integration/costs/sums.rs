@@ -68,8 +68,9 @@ async fn events_rows_periods_and_summaries_come_to_the_same_for_generated_histor
         old.fetch_one(admin).await.unwrap() == 0
     })
     .await;
-    for (user, live) in std::mem::take(&mut *stage.seen.lock().unwrap()) {
-        assert_eq!(rows(&mut *admin.acquire().await.unwrap(), &user).await, live);
+    let seen = std::mem::take(&mut *stage.seen.lock().unwrap());
+    for (user, live) in seen {
+        assert_eq!(rows(&mut admin.acquire().await.unwrap(), &user).await, live);
     }
 }
 
@@ -84,7 +85,7 @@ impl Stage {
             let ready = user.get(&format!("/v1/costs/periods?min_seq={seq}")).await;
             assert_eq!(ready.status, 200, "{}", ready.body);
             let lines = lines(&user.events().await);
-            let live = rows(&mut *self.world.database.admin.acquire().await.unwrap(), user).await;
+            let live = rows(&mut self.world.database.admin.acquire().await.unwrap(), user).await;
             self.tables_come_to_the_same(user, &lines).await;
             periods_come_to_the_same(user, &lines).await;
             for view in &history.views {
