@@ -51,7 +51,6 @@ async fn events_rows_periods_and_summaries_come_to_the_same_for_generated_histor
         cases: CASES,
         rng_seed: RngSeed::Fixed(0x1ed_6e5),
         failure_persistence: None,
-        max_shrink_iters: 200,
         ..Config::default()
     };
     let outcome = TestRunner::new(config).run(&histories(), |history| {
