@@ -28,6 +28,8 @@ pub struct Report {
     pub bad: u64,
     /// New messages; in a dry run all of them.
     pub messages: u64,
+    /// New costs; in a dry run all of them.
+    pub costs: u64,
     /// New events.
     pub events: u64,
     /// Number of the last event in the tenant's log, of all that were seen.
@@ -50,6 +52,7 @@ impl Report {
             there: 0,
             bad: 0,
             messages: 0,
+            costs: 0,
             events: 0,
             seq: 0,
             left_out: LeftOut::default(),
@@ -80,6 +83,7 @@ impl Report {
     pub(super) fn only_read(&mut self, conversation: &Conversation) {
         self.new += 1;
         self.messages += conversation.messages.len() as u64;
+        self.costs += conversation.messages.iter().filter(|message| message.charge.is_some()).count() as u64;
     }
 
     /// A conversation is in the log.
@@ -90,6 +94,7 @@ impl Report {
             Recorded { .. } => self.completed += 1,
         }
         self.messages += recorded.messages;
+        self.costs += recorded.costs;
         self.events += recorded.events;
         self.seq = self.seq.max(recorded.seq);
     }
@@ -124,8 +129,9 @@ impl fmt::Display for Report {
         write!(f, ", {} already there, {} bad lines; ", self.there, self.bad)?;
         write!(
             f,
-            "{} messages, {} events in {}.{:02} s",
+            "{} messages, {} costs, {} events in {}.{:02} s",
             self.messages,
+            self.costs,
             self.events,
             time.as_secs(),
             time.subsec_millis() / 10
