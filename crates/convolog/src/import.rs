@@ -34,6 +34,9 @@ pub const MAX_IN_FLIGHT: usize = 128;
 /// How far in the future a conversation may lie: clocks differ, and some write local time as UTC.
 pub const MAX_FUTURE: TimeDelta = TimeDelta::days(1);
 
+/// The code of what was imported before with another content.
+pub const CHANGED: &str = "changed";
+
 /// Where conversations go.
 #[derive(Clone)]
 pub struct Target {
@@ -155,7 +158,7 @@ fn refused(error: ExecuteError<Rejection>) -> NotRecorded {
     let line = |code, detail: &str| NotRecorded::Line(LineError::whole(code, detail));
     match error {
         ExecuteError::KeyReused => {
-            line("changed", "it was imported before with other messages or costs, or in another form")
+            line(CHANGED, "it was imported before with other messages or costs, or in another form")
         }
         ExecuteError::Rejected(Rejection::Ended) => {
             line("session_ended", "its session was ended before all of it was imported")

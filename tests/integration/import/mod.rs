@@ -3,6 +3,7 @@
 mod bad_lines;
 mod fixture;
 mod once;
+mod seed;
 mod usage;
 
 use std::io::Cursor;
