@@ -1,6 +1,10 @@
 //! `/v1/costs`: record what AI services cost, take it back, read and add it up.
 
+pub(crate) mod list;
+mod moment;
 mod new_cost;
+mod row;
+pub(crate) mod void;
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -52,7 +56,7 @@ pub(crate) const RECORD: About = About {
     text: "Adds a line to the ledger of the calendar month in which it occurred. It may have occurred up to 35 days \
            ago and, because clocks differ, up to 5 minutes ahead. `version` is the number of its event in that ledger.",
     codes: &[Code::IdTaken],
-    links: &[],
+    links: &["readCost", "voidCost"],
 };
 
 pub(crate) async fn record(

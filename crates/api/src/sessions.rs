@@ -278,7 +278,7 @@ pub(crate) async fn list(
     let filters = format!("status={}&mode={}", status.unwrap_or(""), mode.unwrap_or(""));
     let tenant = caller.context.tenant();
     let scope = Scope { route: "GET /v1/sessions", tenant, filters: &filters, order: "desc" };
-    let before = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or(i64::MAX);
+    let [before] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or([i64::MAX]);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     // A statement per set of filters: `$2 is null or …` would keep the planner from the index.
@@ -293,6 +293,6 @@ pub(crate) async fn list(
     }
     let rows = rows.fetch_all(read.connection()).await?;
     let rows = rows.iter().map(SessionRow::from_row).collect::<Result<Vec<_>, _>>()?;
-    let page = Page::new(rows, query.limit, |row| scope.encode(row.seq));
+    let page = Page::new(rows, query.limit, |row| scope.encode([row.seq]));
     read.answer(&page).await
 }

@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use tests::World;
 use uuid::Uuid;
 
-fn cost() -> Value {
+fn exact() -> Value {
     json!({"service": "llm", "provider": "openai", "model": "gpt-4o", "amount": "999999999999.999999999999",
            "usage": [{"type": "input_uncached", "quantity": 420}, {"type": "frames", "quantity": "1.25", "unit": "frames"}]})
 }
@@ -15,7 +15,7 @@ async fn a_cost_stands_in_the_ledger_of_its_month_and_in_every_read_table_exactl
     let world = World::start().await;
     let user = world.tenant().await;
     let session = Uuid::now_v7();
-    let mut body = cost();
+    let mut body = exact();
     body["session_id"] = json!(session);
     for version in 1..=3 {
         let reply = user.post("/v1/costs", &body).await;

@@ -93,7 +93,19 @@ impl Route {
                 "id": id, "role": "user", "content": "Hello", "metadata": {"a": 1},
                 "attachments": [{"kind": "file", "url": "u", "name": "n", "media_type": "text/plain", "size": 1}],
             }),
+            "/v1/costs" => cost(id),
+            "/v1/costs/{id}/void" => json!({"reason": "billed twice"}),
             path => panic!("say what {path} takes"),
         }
     }
+}
+
+/// A cost with every member.
+fn cost(id: Uuid) -> Value {
+    let other = Uuid::now_v7();
+    json!({
+        "id": id, "service": "llm", "provider": "openai", "model": "gpt-4o", "amount": "0.000123", "currency": "USD",
+        "usage": [{"type": "output_text", "quantity": "96", "unit": "tokens"}], "usage_convention": "disjoint",
+        "occurred_at": super::now(), "session_id": other, "message_id": other, "meeting_id": other, "metadata": {"a": 1},
+    })
 }

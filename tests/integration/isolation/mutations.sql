@@ -21,7 +21,7 @@ create table notes (tenant_id text, id uuid not null);
 alter table notes owner to convolog_owner;
 select ddl.protect('notes');
 --! tenant_id is a uuid and never null: notes.tenant_id is text and may be null
---! every tenant table has a primary key: notes has no primary key
+--! every tenant table has a key: notes has no primary key, and no unique one that takes nulls as equal
 
 alter table users owner to postgres;
 --! tables belong to an owner that nobody logs in as: users belongs to postgres
@@ -46,7 +46,11 @@ alter table credentials add foreign key (user_id) references users (id);
 --! indexes begin with the tenant or are on the list: global_users does not begin with tenant_id
 
 alter table snapshots drop constraint snapshots_pkey;
---! every tenant table has a primary key: snapshots has no primary key
+--! every tenant table has a key: snapshots has no primary key, and no unique one that takes nulls as equal
+
+alter table session_costs drop constraint session_costs_key,
+  add constraint session_costs_key unique (tenant_id, session_id, currency);
+--! every tenant table has a key: session_costs has no primary key, and no unique one that takes nulls as equal
 
 -- Policies and grants.
 

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::auth::{Login, Register};
 use crate::body::{self, MAX_DEPTH, NoFields};
 use crate::conditions::{IfMatch, etag};
+use crate::costs::{list::ListCosts, void::VoidCost};
 use crate::error::Error;
 use crate::events::ListEvents;
 use crate::idempotency::{IdempotencyKey, MAX_KEY};
@@ -46,6 +47,9 @@ pub fn body(bytes: &[u8]) {
         assert!(message["content"].as_str().unwrap().len() <= MAX_CONTENT);
         let attachments = message.get("attachments").map_or(&[][..], |list| list.as_array().unwrap());
         assert!(attachments.len() <= MAX_ATTACHMENTS && attachments.iter().all(Value::is_object));
+    }
+    if accepted(bytes, VoidCost::check) {
+        object(bytes, &["reason"]);
     }
     if accepted::<Register>(bytes, |register| register.checked().map(drop)) {
         let register = object(bytes, &["tenant_name", "email", "password", "name"]);
@@ -102,12 +106,28 @@ fn read<T: DeserializeOwned>(uri: &Uri, names: &[&str]) {
     }
 }
 
+const LIST_COSTS: [&str; 12] = [
+    "limit",
+    "cursor",
+    "from",
+    "to",
+    "service",
+    "provider",
+    "model",
+    "session_id",
+    "message_id",
+    "currency",
+    "voided",
+    "min_seq",
+];
+
 /// The bytes as the query string of each read.
 pub fn query(bytes: &[u8]) {
     let Ok(uri) = Uri::try_from([b"/?", bytes].concat()) else { return };
     read::<ReadOne>(&uri, &["min_seq"]);
     read::<ListSessions>(&uri, &["limit", "cursor", "status", "mode", "min_seq"]);
     read::<ListMessages>(&uri, &["limit", "cursor", "order", "min_seq"]);
+    read::<ListCosts>(&uri, &LIST_COSTS);
     read::<ListEvents>(&uri, &["after", "limit", "category", "min_seq"]);
     read::<Follow>(&uri, &["after", "category"]);
 }

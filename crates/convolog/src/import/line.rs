@@ -247,7 +247,7 @@ fn message_of(
         spent.leave_out(left_out);
         return Ok(None);
     };
-    let mut attachments: Vec<Attachment> = attachments.into_iter().map(|Object(file)| file).collect();
+    let mut attachments: Vec<Attachment> = attachments.into_iter().map(|Object(file)| file.into()).collect();
     attachments.extend(images);
     let metadata = match (role, model) {
         (Role::Assistant, Some(model)) => {

@@ -32,7 +32,8 @@ pub(super) async fn tenant_tables(admin: &mut PgConnection) -> Vec<Table> {
                      order by a.attname <> 'tenant_id', a.attnum) as allowed,
            (select array_agg(a.attname::text order by a.attname) from pg_constraint k
             join pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
-            where k.conrelid = c.oid and k.contype = 'p') as key
+            where k.oid = (select u.oid from pg_constraint u where u.conrelid = c.oid and u.contype in ('p', 'u')
+                           order by u.contype limit 1)) as key
          from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
          where c.relkind in ('r', 'p') and not c.relispartition and not a.attisdropped
            and a.attgenerated = '' and a.attidentity <> 'a'
