@@ -7,6 +7,8 @@ use domain::session::{Command, Event, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA
 use domain::{EventData as _, MAX_ENCODED_EVENT, Period, TenantId, envelope};
 use uuid::Uuid;
 
+use crate::import::MAX_FUTURE;
+use crate::import::costs::{Format, read_all};
 use crate::import::line::{MAX_NAME, parse};
 use crate::import::plan::{CHUNK_EVENTS, Plan, Step};
 
@@ -54,10 +56,29 @@ pub fn import(bytes: &[u8]) {
     }
 }
 
+/// Any file is read as costs that keep to the rules of the ledger, under the same ids whenever it is read.
+pub fn import_costs(bytes: &[u8]) {
+    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    for format in [Format::Csv, Format::Jsonl] {
+        let rows = read_all(bytes, format, now);
+        assert_eq!(rows, read_all(bytes, format, now));
+        for (_, row) in rows {
+            let Ok(row) = row else { continue };
+            check_charge(&row.charge);
+            assert!(row.charge.amount.is_some() || !row.charge.usage.is_empty());
+            assert!(row.occurred_at <= now + MAX_FUTURE && Period::of(row.occurred_at) == Ok(row.period));
+            let metadata = row.metadata.as_ref().map_or("", |json| json.as_str());
+            assert!(metadata.len() <= ledger::MAX_METADATA && !metadata.contains('\0'));
+            let charge = serde_json::to_string(&row.charge).unwrap();
+            assert!(!charge.contains("\\u0000") || charge.contains("\\\\u0000"), "{charge}");
+        }
+    }
+}
+
 /// A cost keeps to the rules of the ledger, and each of its tokens stands in one line.
 fn check_charge(charge: &Charge) {
     charge.check().unwrap();
-    assert_eq!(charge.currency.is_some(), charge.amount.is_some());
+    assert!(charge.currency.is_some() || charge.amount.is_none());
     let told = charge.usage.iter().map(|line| (line.r#type.clone(), line.quantity, Some(line.unit.clone())));
     assert_eq!(ledger::lines(told, UsageConvention::Disjoint).as_ref(), Ok(&charge.usage));
 }
@@ -72,5 +93,10 @@ mod tests {
     #[test]
     fn no_bytes_surprise_the_reader_of_import_files() {
         garble::try_out("import", 3_000, super::import);
+    }
+
+    #[test]
+    fn no_bytes_surprise_the_reader_of_cost_exports() {
+        garble::try_out("import_costs", 3_000, super::import_costs);
     }
 }

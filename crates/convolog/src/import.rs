@@ -3,12 +3,15 @@
 //! `lines` reads, `line` understands, `plan` says which commands record it, this file has them recorded, `report` counts
 //! and tells. What is there already is known by the commands' idempotency keys alone.
 
+pub mod costs;
+pub mod findings;
 pub mod line;
 pub mod lines;
 pub mod plan;
 mod progress;
 mod provider;
 pub mod report;
+pub mod sums;
 mod told;
 mod usage;
 
@@ -19,12 +22,11 @@ use domain::{Actor, ActorKind, Category, TenantId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use store::{CommandContext, ExecuteError, Log, Posting, Stop, TenantContext, Unit};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use line::{Conversation, LineError};
-use lines::Read;
+use lines::Lines;
 use plan::{Chunk, Plan, Step};
 pub use progress::Progress;
 use report::Report;
@@ -179,7 +181,7 @@ fn refused(error: ExecuteError<Rejection>) -> NotRecorded {
 /// When the source or the store fails. What was recorded is counted in the report.
 pub async fn run(
     target: Option<&Target>,
-    mut lines: mpsc::Receiver<std::io::Result<Read>>,
+    mut lines: Lines<Conversation>,
     stop: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -190,7 +192,7 @@ pub async fn run(
             biased;
             Some((number, result)) = in_flight.next(), if !in_flight.is_empty() => match result {
                 Ok(recorded) => report.recorded(recorded),
-                Err(NotRecorded::Line(error)) => report.bad(number, &error),
+                Err(NotRecorded::Line(error)) => report.findings.bad(number, &error),
                 Err(NotRecorded::Store(error)) => {
                     open = false;
                     failure.get_or_insert(anyhow::Error::new(error).context("the import could not go on"));

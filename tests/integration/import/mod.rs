@@ -1,6 +1,7 @@
 //! Imported conversations: as they were, once, and whole in the end whatever came between.
 
 mod bad_lines;
+mod costs;
 mod fixture;
 mod once;
 mod seed;

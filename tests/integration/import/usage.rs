@@ -45,7 +45,7 @@ async fn each_reply_has_one_cost_however_often_and_in_whatever_pieces_it_is_impo
     sqlx::query("alter table events drop constraint too_long").execute(admin).await.unwrap();
 
     let rest = import(&world, &user, lines.as_str()).await;
-    assert_eq!((rest.completed, rest.there, rest.bad), (1, 1, 0));
+    assert_eq!((rest.completed, rest.there, rest.findings.bad), (1, 1, 0));
     let again = import(&world, &user, lines.as_str()).await;
     assert_eq!((again.there, again.events, again.costs), (2, 0, 0));
 
@@ -91,7 +91,7 @@ async fn another_amount_or_usage_is_another_line_and_leaves_the_log_as_it_is() {
     let mut longer = line.clone();
     longer["usage"]["completion_tokens"] = 13.into();
     let report = import(&world, &user, file(&[dearer, longer, line])).await;
-    assert_eq!((report.new, report.there, report.bad, report.events), (0, 1, 2, 0));
+    assert_eq!((report.new, report.there, report.findings.bad, report.events), (0, 1, 2, 0));
     assert_eq!(costs(&user).await, recorded);
 }
 
@@ -105,7 +105,7 @@ async fn an_amount_in_a_file_is_kept_to_the_last_digit() {
         format!("{{\"id\":{n},\"cost\":{amount},\"usage\":{{\"output_tokens\":1}},\"messages\":{messages}}}\n")
     });
     let report = import(&world, &user, lines.collect::<String>()).await;
-    assert_eq!((report.costs, report.bad), (5, 0));
+    assert_eq!((report.costs, report.findings.bad), (5, 0));
     let costs = costs(&user).await;
     let mut amounts: Vec<&str> = costs.iter().map(|cost| cost["charge"]["amount"].as_str().unwrap()).collect();
     amounts.sort_unstable();

@@ -74,7 +74,7 @@ pub struct Message {
 pub struct LineError {
     /// A name for programs, those of the API where it has one.
     pub code: &'static str,
-    /// RFC 6901, to the value that is wrong; empty for the line as a whole.
+    /// RFC 6901, to the value that is wrong, or the name of its column; empty for the line as a whole.
     pub pointer: String,
     /// In a few words.
     pub detail: String,
@@ -84,6 +84,11 @@ impl LineError {
     /// An error of the line as a whole.
     pub fn whole(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, pointer: String::new(), detail: detail.into() }
+    }
+
+    /// An error of a column, by its name in the file.
+    pub(super) fn named(name: &str, code: &'static str, detail: String) -> Self {
+        Self::at(name.to_owned(), code, detail)
     }
 
     fn at(pointer: String, code: &'static str, detail: String) -> Self {
@@ -99,19 +104,7 @@ impl LineError {
 /// Reads one line, without its line feed.
 pub fn parse(line: &[u8]) -> Result<Conversation, LineError> {
     let line = line.trim_ascii();
-    if line.len() > MAX_LINE {
-        return Err(too_long());
-    }
-    if line.is_empty() {
-        return Err(LineError::whole("empty_line", "the line is empty"));
-    }
-    if line.starts_with(b"\xef\xbb\xbf") {
-        return Err(LineError::whole("invalid_json", "the line begins with a byte order mark (U+FEFF)"));
-    }
-    let text = checked(line).map_err(|error| {
-        // There is but one line, and its number is known outside.
-        LineError::whole(error.code().as_str(), error.detail().replace(" at line 1 column ", " at byte "))
-    })?;
+    let text = json_of(line)?;
     let (mut fields, mut left_out) = read(text)?;
     let messages = messages_of(&mut fields, &mut left_out)?;
     at_most("/metadata", fields.metadata.as_ref().map_or(0, |json| json.as_str().len()), MAX_METADATA, "bytes")?;
@@ -160,6 +153,23 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// A line as text that is JSON, all of it, and can be kept.
+pub(super) fn json_of(line: &[u8]) -> Result<&str, LineError> {
+    if line.len() > MAX_LINE {
+        return Err(too_long());
+    }
+    if line.is_empty() {
+        return Err(LineError::whole("empty_line", "the line is empty"));
+    }
+    if line.starts_with(b"\xef\xbb\xbf") {
+        return Err(LineError::whole("invalid_json", "the line begins with a byte order mark (U+FEFF)"));
+    }
+    checked(line).map_err(|error| {
+        // There is but one line, and its number is known outside.
+        LineError::whole(error.code().as_str(), error.detail().replace(" at line 1 column ", " at byte "))
+    })
 }
 
 /// A line beyond [`MAX_LINE`].

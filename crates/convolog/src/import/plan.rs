@@ -55,7 +55,7 @@ impl Plan {
     /// # Errors
     /// When something cost so early that there is no ledger for it.
     pub fn new(conversation: Conversation, tenant: TenantId, now: DateTime<Utc>) -> Result<Self, InvalidPeriod> {
-        let session = Uuid::new_v5(&tenant.0, format!("import/{}", conversation.identity).as_bytes());
+        let session = session_of(tenant, &conversation.identity);
         let begun = conversation.begun(now).trunc_subsecs(6);
         let times = conversation.times(now.trunc_subsecs(6));
         let Conversation { mode, widget_id, meeting_id, personality_id, metadata, messages, ended, .. } = conversation;
@@ -80,6 +80,11 @@ impl Plan {
         chunks.close();
         Ok(Self { session, chunks: chunks.done })
     }
+}
+
+/// The id of the session in which a conversation is kept.
+pub fn session_of(tenant: TenantId, identity: &str) -> Uuid {
+    Uuid::new_v5(&tenant.0, format!("import/{identity}").as_bytes())
 }
 
 /// Chunks in the making.

@@ -8,6 +8,7 @@ use domain::ledger::{
 };
 use serde::Deserialize;
 
+use super::costs::Column;
 use super::told::Told;
 
 /// The `usage` of an answer. With `prompt_tokens`, or with details of its input, what was cached is part of the input;
@@ -69,6 +70,25 @@ pub(super) enum Misfit {
 }
 
 impl Tokens {
+    /// Of a row with a column for each count.
+    pub(super) fn of_columns(mut take: impl FnMut(Column) -> Option<Told>) -> Self {
+        let cached_tokens = take(Column::CachedTokens);
+        let reasoning_tokens = take(Column::ReasoningTokens);
+        Self {
+            prompt_tokens: take(Column::PromptTokens),
+            input_tokens: take(Column::InputTokens),
+            completion_tokens: take(Column::CompletionTokens),
+            output_tokens: take(Column::OutputTokens),
+            prompt_tokens_details: cached_tokens.map(|told| Object(InputDetails { cached_tokens: Some(told) })),
+            completion_tokens_details: reasoning_tokens
+                .map(|told| Object(OutputDetails { reasoning_tokens: Some(told) })),
+            cache_read_input_tokens: take(Column::CacheRead),
+            cache_creation_input_tokens: take(Column::CacheWrite),
+            total_tokens: take(Column::TotalTokens),
+            cost: None,
+        }
+    }
+
     /// Its numbers, or the name of the one that is none and why.
     pub(super) fn counts(&self) -> Result<Counts, (&'static str, String)> {
         let of = |name: &'static str, told: &Option<Told>| {
