@@ -160,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn the_document_names_every_column() {
+        let document = include_str!("../../../../../docs/import.md");
+        for name in NAMES.iter().flat_map(|(_, names)| names.iter()) {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn the_better_name_of_a_column_counts_and_no_name_twice() {
         assert_eq!(chosen(&["date", "id", "created"]).unwrap(), [None, Some(C::Id), Some(C::OccurredAt)]);
         assert_eq!(chosen(&["images", "requests"]).unwrap(), [Some(C::Line); 2]);

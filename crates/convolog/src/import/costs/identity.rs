@@ -37,8 +37,16 @@ impl Identity {
 }
 
 /// Which rows without an id a file has had so far.
-#[derive(Default)]
-pub(super) struct Seen(HashMap<u64, u32>);
+pub(super) struct Seen {
+    counts: HashMap<u64, u32>,
+    most: usize,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { counts: HashMap::new(), most: MAX_NAMELESS }
+    }
+}
 
 impl Seen {
     /// The identity of a row by its content; `None` beyond [`MAX_NAMELESS`].
@@ -52,10 +60,10 @@ impl Seen {
         let [a, b, c, d, e, f, g, h, ..] = digest;
         // Rows that share no more than this only have other numbers than they might.
         let short = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        if self.0.len() >= MAX_NAMELESS && !self.0.contains_key(&short) {
+        if self.counts.len() >= self.most && !self.counts.contains_key(&short) {
             return None;
         }
-        let next = self.0.entry(short).or_default();
+        let next = self.counts.entry(short).or_default();
         let nth = *next;
         *next += 1;
         Some(Identity::Content(digest, nth))
@@ -77,6 +85,13 @@ mod tests {
         let first = ids();
         assert_eq!(first, ids());
         assert!((0..4).all(|at| !first[..at].contains(&first[at])));
+    }
+
+    #[test]
+    fn rows_beyond_what_is_kept_in_memory_are_refused() {
+        let mut seen = Seen { most: 2, ..Seen::default() };
+        let known: [&[u8]; 5] = [b"a", b"b", b"c", b"a", b"b"];
+        assert_eq!(known.map(|row| seen.identify([row]).is_some()), [true, true, false, true, true]);
     }
 
     #[test]
