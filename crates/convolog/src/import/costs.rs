@@ -69,38 +69,42 @@ pub async fn run(
     stop: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let (mut in_flight, mut batch) = (FuturesUnordered::new(), Vec::with_capacity(BATCH));
+    let (mut in_flight, mut batch, mut buffer) = (FuturesUnordered::new(), Vec::new(), Vec::new());
     let (mut open, mut failure) = (true, None);
     loop {
+        let is_full = batch.len() >= BATCH;
+        // While others are under way a batch gathers: a slow reader makes no more of them than are needed.
+        let is_due = is_full || in_flight.is_empty() || !open;
+        if let Some(ledger) = ledger.filter(|_| is_due && !batch.is_empty() && in_flight.len() < MAX_IN_FLIGHT) {
+            in_flight.push(record(ledger, std::mem::take(&mut batch)));
+            continue;
+        }
         tokio::select! {
             biased;
             Some(result) = in_flight.next(), if !in_flight.is_empty() => match result {
                 Ok(settled) => report.settled(settled),
                 Err(error) => {
-                    open = false;
+                    (open, batch) = (false, Vec::new());
                     failure.get_or_insert(anyhow::Error::new(error).context("the import could not go on"));
                 }
             },
             () = stop.cancelled(), if open => {
-                open = false;
+                (open, batch) = (false, Vec::new());
                 report.interrupted = true;
             }
-            read = rows.recv_many(&mut batch, BATCH), if open && in_flight.len() < MAX_IN_FLIGHT => {
-                open = read > 0;
-                let mut good = Vec::with_capacity(batch.len());
-                for read in batch.drain(..) {
+            count = rows.recv_many(&mut buffer, BATCH - batch.len()), if open && !is_full => {
+                open = count > 0;
+                for read in buffer.drain(..) {
                     match read {
-                        Ok(read) => good.extend(report.read(read)),
+                        Ok(read) => batch.extend(report.read(read)),
                         Err(error) => {
                             open = false;
                             failure.get_or_insert(anyhow::Error::new(error).context("the file can't be read on"));
                         }
                     }
                 }
-                match ledger {
-                    Some(ledger) if !good.is_empty() => in_flight.push(record(ledger, good)),
-                    Some(_) => {}
-                    None => good.iter().for_each(|(_, row, _)| report.only_read(row)),
+                if ledger.is_none() {
+                    batch.drain(..).for_each(|(_, row, _)| report.only_read(&row));
                 }
             },
             else => break,
