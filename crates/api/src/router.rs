@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Routes {
         .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
         .get("/v1/costs", costs::list::list, costs::list::LIST)
         .post("/v1/costs", costs::record, costs::RECORD)
+        .post("/v1/costs/batch", costs::batch::record_all, costs::batch::RECORD_ALL)
         .get("/v1/costs/{id}", costs::list::read, costs::list::READ)
         .post("/v1/costs/{id}/void", costs::void::void, costs::void::VOID)
         .get("/v1/events", events::list, events::LIST)
