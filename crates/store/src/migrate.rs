@@ -30,7 +30,7 @@ impl RolePasswords {
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -39,6 +39,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "monitoring", include_str!("../../../migrations/0006_monitoring.sql")),
     (7, "stream", include_str!("../../../migrations/0007_stream.sql")),
     (8, "ledger", include_str!("../../../migrations/0008_ledger.sql")),
+    (9, "staging", include_str!("../../../migrations/0009_staging.sql")),
 ];
 
 /// Migrates the administrator's database and lets these runtime roles log in with these passwords; a role that is not

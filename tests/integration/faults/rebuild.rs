@@ -8,10 +8,10 @@ use super::group_version::quick_world;
 use super::oracle::{assert_rows_are_those_of_the_log, differences};
 
 /// Numbers that look random and are the same in every run.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -53,8 +53,22 @@ fn message(chance: &mut Chance) -> Value {
     body
 }
 
+fn cost(chance: &mut Chance, sessions: &[Uuid]) -> Value {
+    let usage = json!([{"type": "input_uncached", "quantity": chance.below(5000)}, {"type": "frames", "quantity": "0.5", "unit": "frames"}]);
+    let mut body = json!({"service": chance.one_of(&["llm", "voice"]), "provider": chance.one_of(&["a", "b"]), "usage": usage});
+    if chance.below(3) > 0 {
+        body["amount"] = json!(format!("{}.{:012}", chance.below(9), chance.below(1_000_000_000_000)));
+        body["currency"] = json!(chance.one_of(&["EUR", "USD"]));
+    }
+    if chance.below(2) == 0 {
+        body["model"] = json!("m");
+        body["session_id"] = json!(chance.one_of(sessions));
+    }
+    body
+}
+
 /// One client's share of a history: sessions begun, written to in turn, and ended or not.
-async fn history(user: User, seed: u64, commands: usize) {
+pub(crate) async fn history(user: User, seed: u64, commands: usize) {
     let mut chance = Chance(seed);
     let mut open: Vec<Uuid> = Vec::new();
     for _ in 0..commands {
@@ -64,6 +78,7 @@ async fn history(user: User, seed: u64, commands: usize) {
                 open.push(reply.id());
                 reply
             }
+            (2, _) => user.post("/v1/costs", &cost(&mut chance, &open)).await,
             (1, _) => {
                 let ended = open.swap_remove(usize::try_from(chance.below(open.len() as u64)).unwrap());
                 user.post(&format!("/v1/sessions/{ended}/end"), &json!({})).await
