@@ -6,6 +6,7 @@
 mod architecture;
 mod conversations;
 mod costs;
+mod evolution;
 mod faults;
 mod http;
 mod import;

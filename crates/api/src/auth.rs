@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::tenant::{MAX_NAME, NewUser, Role};
+use domain::tenant::{MAX_NAME, NewUser, Plan, Role};
 use domain::{Actor, ActorKind, Email, TenantId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,8 @@ struct TenantView {
     #[schemars(with = "Uuid")]
     id: TenantId,
     name: String,
+    #[schemars(with = "domain_types::TenantPlan")]
+    plan: Plan,
 }
 
 /// A member of a tenant.
@@ -88,7 +90,7 @@ struct UserView {
 /// Who somebody is.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
-    "tenant": {"id": "01a2046a-b01f-7338-8721-f968a8e95204", "name": "Acme"},
+    "tenant": {"id": "01a2046a-b01f-7338-8721-f968a8e95204", "name": "Acme", "plan": "starter"},
     "user": {"id": "01a2046a-b01f-7000-8000-000000000002", "email": "ada@example.com", "name": "Ada", "role": "owner"},
 }))]
 pub(crate) struct Identity {
@@ -99,7 +101,7 @@ pub(crate) struct Identity {
 /// Who somebody is, and the token that shows it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(example = json!({
-    "tenant": {"id": "01a2046a-b01f-7338-8721-f968a8e95204", "name": "Acme"},
+    "tenant": {"id": "01a2046a-b01f-7338-8721-f968a8e95204", "name": "Acme", "plan": "starter"},
     "user": {"id": "01a2046a-b01f-7000-8000-000000000002", "email": "ada@example.com", "name": "Ada", "role": "owner"},
     "access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSJ9.eyJpc3MiOiJodHRwOi8vMTI3LjAuMC4xIn0.c2lnbmF0dXJl",
     "token_type": "Bearer", "expires_in": LIFETIME.num_seconds(),
@@ -182,7 +184,7 @@ pub(crate) async fn register(
         RegisterError::Rejected(rejection) => Error::internal(format!("a new tenant was refused: {rejection:?}")),
     })?;
     let identity = Identity {
-        tenant: TenantView { id: tenant, name: tenant_name },
+        tenant: TenantView { id: tenant, name: tenant_name, plan: Plan::default() },
         user: UserView { id: user, email: body.email.to_string(), name: user_name, role: Role::Owner },
     };
     Ok(Registered(sign_in(&api, identity)?))
@@ -233,7 +235,7 @@ pub(crate) async fn login(
         return Err(Error::new(Code::InvalidCredentials, "E-mail address and password do not fit."));
     };
     let identity = Identity {
-        tenant: TenantView { id: account.tenant, name: account.tenant_name },
+        tenant: TenantView { id: account.tenant, name: account.tenant_name, plan: account.plan },
         user: UserView { id: account.user, email: body.email.to_string(), name: account.name, role: account.role },
     };
     Ok(Json(sign_in(&api, identity)?))
@@ -251,7 +253,7 @@ pub(crate) async fn me(
     let mut read = Read::committed(&api, &caller, query.min_seq).await?;
     let tenant = read.tenant();
     let row = sqlx::query(
-        "select t.name as tenant_name, u.email, u.name, u.role
+        "select t.name as tenant_name, t.plan, u.email, u.name, u.role
          from users u join tenants t on t.tenant_id = u.tenant_id where u.tenant_id = $1 and u.id = $2",
     )
     .bind(tenant)
@@ -260,8 +262,10 @@ pub(crate) async fn me(
     .await?
     .ok_or_else(Error::unauthorized)?;
     let role = Role::parse(row.try_get("role")?).ok_or_else(|| Error::internal("users.role holds an unknown role"))?;
+    let plan =
+        Plan::parse(row.try_get("plan")?).ok_or_else(|| Error::internal("tenants.plan holds an unknown plan"))?;
     let identity = Identity {
-        tenant: TenantView { id: TenantId(tenant), name: row.try_get("tenant_name")? },
+        tenant: TenantView { id: TenantId(tenant), name: row.try_get("tenant_name")?, plan },
         user: UserView { id: caller.user, email: row.try_get("email")?, name: row.try_get("name")?, role },
     };
     read.answer(&identity).await

@@ -1,5 +1,6 @@
 //! The body of a command: bounded in size, time and depth, checked as text before it is read as a value.
 
+mod attachment;
 mod object;
 mod text;
 mod word;
@@ -30,6 +31,7 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// How long a client may take to send its body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+pub use attachment::NewAttachment;
 pub use object::Object;
 pub use text::{MAX_DEPTH, checked};
 pub use word::Word;

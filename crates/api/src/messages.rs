@@ -2,9 +2,7 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use domain::session::{
-    Attachment, Command, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA, Posted, Rejection, Role, Session,
-};
+use domain::session::{Command, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA, Posted, Rejection, Role, Session};
 use domain::{JsonObject, MessageId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +12,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::{
-    body::{JsonBody, Object, Word},
+    body::{JsonBody, NewAttachment, Object, Word},
     caller::Caller,
     command::{self, Created, created, refused},
     conditions::NoCondition,
@@ -45,8 +43,8 @@ pub(crate) struct PostMessage {
     content: String,
     /// Files that go with it.
     #[serde(default)]
-    #[schemars(with = "Vec<domain_types::NewAttachment>", length(max = MAX_ATTACHMENTS))]
-    attachments: Vec<Object<Attachment>>,
+    #[schemars(with = "Vec<NewAttachment>", length(max = MAX_ATTACHMENTS))]
+    attachments: Vec<Object<NewAttachment>>,
     /// Free-form, for example model and latency; at most 16 KiB of JSON; comes back byte for byte.
     #[schemars(with = "Option<AnyObject>")]
     metadata: Option<JsonObject>,
@@ -148,7 +146,7 @@ pub(crate) async fn post(
         message_id: MessageId(id),
         role: body.role.0,
         content: body.content,
-        attachments: body.attachments.into_iter().map(|Object(attachment)| attachment).collect(),
+        attachments: body.attachments.into_iter().map(|Object(attachment)| attachment.into()).collect(),
         metadata: body.metadata,
     };
     let context = command::context(&api, &caller, origin, key, received);

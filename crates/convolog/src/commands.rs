@@ -102,7 +102,9 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => "warn,async_nats=error,bus=error",
+            Self::Import(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => {
+                "warn,async_nats=error,bus=error"
+            }
             // What is wrong is in the report.
             Self::Status(_) => "off",
         }

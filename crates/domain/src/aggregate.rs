@@ -13,8 +13,9 @@ pub trait Aggregate: 'static {
     /// The category of its streams.
     const CATEGORY: Category;
 
-    /// Changes whenever the serialised form of [`Aggregate::State`] does, so that no old snapshot is ever read as a
-    /// new one.
+    /// Changes whenever the serialised form of [`Aggregate::State`] does, and whenever the aggregate has a new event type
+    /// or version. So no old snapshot is ever read as a new one, and none that newer code has folded hides from older
+    /// code that the stream holds events it does not know.
     const STATE_SHAPE: &'static str;
 
     /// What decisions need to know of the past; small and bounded, whatever the stream's length.

@@ -190,6 +190,33 @@ mod tests {
         );
     }
 
+    fn cost() -> RecordedEvent {
+        let period = Period::parse("2026-11").unwrap();
+        let data = RawValue::from_string(r#"{"cost_id":"x","period":"2026-11"}"#.into()).unwrap();
+        let (category, name) = ("ledger".into(), "cost_recorded".into());
+        RecordedEvent { category, name, stream: period.stream(event().tenant), data, ..event() }
+    }
+
+    #[test]
+    fn the_subject_of_a_ledgers_event_is_its_month() {
+        let bytes = encode(&cost()).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(text.contains(r#""subject":"ledger/2026-11""#), "{text}");
+        let read = decode(&bytes).unwrap();
+        assert_eq!(read.stream, cost().stream);
+        assert_eq!(encode(&read).unwrap(), bytes);
+        for other in ["ledger/2026-12", "session/2026-11", &format!("ledger/{}", cost().stream)] {
+            assert!(decode(text.replace("ledger/2026-11", other).as_bytes()).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_newer_event_of_a_ledger_goes_by_its_stream() {
+        let newer = RecordedEvent { data: RawValue::from_string("{}".into()).unwrap(), ..cost() };
+        let bytes = encode(&newer).unwrap();
+        assert_eq!(decode(&bytes).unwrap().stream, newer.stream);
+    }
+
     #[test]
     fn decoding_and_encoding_again_gives_the_same_bytes() {
         let bytes = encode(&event()).unwrap();

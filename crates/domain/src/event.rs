@@ -9,6 +9,7 @@ use crate::TenantId;
 
 /// What a stream is about; the first token of an event's `subject` and a token of its NATS subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Category {
     /// The tenant itself and its members, one stream per tenant.
     Tenant,

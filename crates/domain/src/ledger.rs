@@ -19,6 +19,7 @@ pub const MAX_METADATA: usize = 16 * 1024;
 
 /// What happened in a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::VariantNames), strum(serialize_all = "snake_case"))]
 pub enum Event {
     /// Something was used and is to be paid for, at the event's `occurred_at`.
     CostRecorded(Recorded),

@@ -14,6 +14,8 @@ mod event;
 mod fact;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+#[cfg(test)]
+mod golden;
 mod ids;
 mod json_object;
 pub mod ledger;

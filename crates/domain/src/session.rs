@@ -32,6 +32,7 @@ pub enum Command {
 
 /// What happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::VariantNames), strum(serialize_all = "snake_case"))]
 pub enum Event {
     /// The conversation began.
     SessionStarted(Started),
@@ -122,7 +123,6 @@ pub struct Posted {
 
 /// A file that goes with a message; Convolog keeps the reference, not the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Attachment {
     /// What it is, for example `image`, `audio`, `file`.
     pub kind: String,

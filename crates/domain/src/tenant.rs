@@ -38,6 +38,7 @@ pub struct NewUser {
 
 /// What happened to a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::VariantNames), strum(serialize_all = "snake_case"))]
 pub enum Event {
     /// The tenant was founded.
     TenantRegistered(Registered),
@@ -50,6 +51,53 @@ pub enum Event {
 pub struct Registered {
     /// The tenant's name.
     pub name: String,
+    /// What it pays for.
+    pub plan: Plan,
+}
+
+/// The founding as it was written before there were plans.
+#[derive(Deserialize)]
+struct RegisteredV1 {
+    name: String,
+}
+
+impl From<RegisteredV1> for Registered {
+    fn from(RegisteredV1 { name }: RegisteredV1) -> Self {
+        // Not the default, which may become another one: these tenants had this plan.
+        Self { name, plan: Plan::Starter }
+    }
+}
+
+/// What a tenant pays for, from least to most; the default is what it begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    /// For trying it out.
+    #[default]
+    Starter,
+    /// For a small team.
+    Growth,
+    /// For a company.
+    Business,
+    /// By contract.
+    Enterprise,
+}
+
+impl Plan {
+    /// Its name in JSON and in the read tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starter => "starter",
+            Self::Growth => "growth",
+            Self::Business => "business",
+            Self::Enterprise => "enterprise",
+        }
+    }
+
+    /// The plan of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Starter, Self::Growth, Self::Business, Self::Enterprise].into_iter().find(|plan| plan.as_str() == name)
+    }
 }
 
 /// A new member.
@@ -117,7 +165,7 @@ pub fn email_claim(email: &Email) -> String {
 
 impl Aggregate for Tenant {
     const CATEGORY: Category = Category::Tenant;
-    const STATE_SHAPE: &'static str = "tenant.1";
+    const STATE_SHAPE: &'static str = "tenant.2";
     type State = State;
     type Command = Command;
     type Event = Event;
@@ -127,7 +175,7 @@ impl Aggregate for Tenant {
         match command {
             Command::Register { .. } if state.registered => Err(Rejection::AlreadyRegistered),
             Command::Register { name, owner } => Ok(vec![
-                Event::TenantRegistered(Registered { name }),
+                Event::TenantRegistered(Registered { name, plan: Plan::default() }),
                 Event::UserAdded(Added {
                     user_id: owner.user_id,
                     email: owner.email,
@@ -150,11 +198,11 @@ impl Aggregate for Tenant {
 
 impl EventData for Event {
     fn event_type(&self) -> EventType {
-        let name = match self {
-            Self::TenantRegistered(_) => "tenant_registered",
-            Self::UserAdded(_) => "user_added",
+        let (name, schema) = match self {
+            Self::TenantRegistered(_) => ("tenant_registered", 2),
+            Self::UserAdded(_) => ("user_added", 1),
         };
-        EventType { name, schema: 1 }
+        EventType { name, schema }
     }
 
     fn encode(&self) -> Result<Box<RawValue>, serde_json::Error> {
@@ -167,7 +215,11 @@ impl EventData for Event {
     fn decode(name: &str, schema: u16, data: &RawValue) -> Result<Self, DecodeError> {
         let malformed = |source| DecodeError::malformed(name, schema, source);
         match (name, schema) {
-            ("tenant_registered", 1) => serde_json::from_str(data.get()).map(Self::TenantRegistered).map_err(malformed),
+            ("tenant_registered", 1) => {
+                let registered = serde_json::from_str::<RegisteredV1>(data.get()).map_err(malformed)?;
+                Ok(Self::TenantRegistered(registered.into()))
+            }
+            ("tenant_registered", 2) => serde_json::from_str(data.get()).map(Self::TenantRegistered).map_err(malformed),
             ("user_added", 1) => serde_json::from_str(data.get()).map(Self::UserAdded).map_err(malformed),
             _ => Err(DecodeError::newer(name, schema)),
         }
@@ -217,7 +269,7 @@ mod tests {
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(
             (Tenant::STATE_SHAPE, text.as_str()),
-            ("tenant.1", r#"{"registered":true,"members":{"00000000-0000-0000-0000-000000000001":"owner"}}"#)
+            ("tenant.2", r#"{"registered":true,"members":{"00000000-0000-0000-0000-000000000001":"owner"}}"#)
         );
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
     }

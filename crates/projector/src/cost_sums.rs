@@ -28,7 +28,10 @@ impl Projection for CostSums {
 
     fn tables(&self) -> &'static [Table] {
         &[
-            Table { name: "cost_summaries", key: &["bucket", "service", "provider", "model", "session_id", "currency"] },
+            Table {
+                name: "cost_summaries",
+                key: &["bucket", "service", "provider", "model", "session_id", "currency"],
+            },
             Table {
                 name: "usage_summaries",
                 key: &["bucket", "service", "provider", "model", "session_id", "type", "unit"],

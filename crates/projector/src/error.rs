@@ -45,9 +45,6 @@ impl Error {
 
     /// Whether the same events will fail again, whatever else changes.
     pub(crate) fn is_deterministic(&self) -> bool {
-        matches!(
-            self,
-            Self::Event(_) | Self::Rows(_) | Self::LogEnds { .. } | Self::Store(store::Error::Decode(_))
-        )
+        matches!(self, Self::Event(_) | Self::Rows(_) | Self::LogEnds { .. } | Self::Store(store::Error::Decode(_)))
     }
 }

@@ -1,6 +1,6 @@
 //! Which accounts an e-mail address has, across tenants: what log-in needs before a tenant is known.
 
-use domain::tenant::Role;
+use domain::tenant::{Plan, Role};
 use domain::{Email, TenantId, UserId};
 use sqlx::Row as _;
 
@@ -15,6 +15,8 @@ pub struct Account {
     pub tenant: TenantId,
     /// Its name.
     pub tenant_name: String,
+    /// What it pays for.
+    pub plan: Plan,
     /// The user.
     pub user: UserId,
     /// Their name.
@@ -33,7 +35,7 @@ pub async fn accounts_by_email(
 ) -> Result<Vec<Account>, Error> {
     let _waiting = database.room_to_wait()?;
     let rows = sqlx::query(
-        "select tenant_id, tenant_name, user_id, name, role, password_hash from accounts_by_email($1, $2, $3)",
+        "select tenant_id, tenant_name, user_id, name, role, password_hash, plan from accounts_by_email($1, $2, $3)",
     )
     .bind(email.as_str())
     .bind(tenant.map(|tenant| tenant.0))
@@ -47,7 +49,8 @@ pub async fn accounts_by_email(
                 tenant_name: row.try_get("tenant_name")?,
                 user: UserId(row.try_get("user_id")?),
                 name: row.try_get("name")?,
-                // The column has a CHECK over the same names.
+                // The columns have CHECKs over the same names.
+                plan: Plan::parse(row.try_get("plan")?).unwrap_or_default(),
                 role: Role::parse(row.try_get("role")?).unwrap_or(Role::Member),
                 password_hash: row.try_get("password_hash")?,
             })

@@ -95,11 +95,12 @@ async fn project(
 ) -> Result<(), sqlx::Error> {
     let query = match event {
         tenant::Event::TenantRegistered(registered) => {
-            sqlx::query("insert into tenants (tenant_id, version, created_at, name) values ($1, $2, $3, $4)")
+            sqlx::query("insert into tenants (tenant_id, version, created_at, name, plan) values ($1, $2, $3, $4, $5)")
                 .bind(tenant.0)
                 .bind(version)
                 .bind(at)
                 .bind(&registered.name)
+                .bind(registered.plan.as_str())
         }
         tenant::Event::UserAdded(added) => sqlx::query(
             "insert into users (tenant_id, version, created_at, name, id, email, role) values ($1, $2, $3, $4, $5, $6, $7)",

@@ -55,7 +55,8 @@ fn message(chance: &mut Chance) -> Value {
 
 fn cost(chance: &mut Chance, sessions: &[Uuid]) -> Value {
     let usage = json!([{"type": "input_uncached", "quantity": chance.below(5000)}, {"type": "frames", "quantity": "0.5", "unit": "frames"}]);
-    let mut body = json!({"service": chance.one_of(&["llm", "voice"]), "provider": chance.one_of(&["a", "b"]), "usage": usage});
+    let mut body =
+        json!({"service": chance.one_of(&["llm", "voice"]), "provider": chance.one_of(&["a", "b"]), "usage": usage});
     if chance.below(3) > 0 {
         body["amount"] = json!(format!("{}.{:012}", chance.below(9), chance.below(1_000_000_000_000)));
         body["currency"] = json!(chance.one_of(&["EUR", "USD"]));

@@ -137,7 +137,8 @@ async fn commands_that_have_waited_too_long_are_refused_instead_of_begun() {
 /// Whoever logs in keeps a connection of the API's pool as long as this lives.
 async fn hold_logins(world: &World) -> Transaction<'static, Postgres> {
     let waiting = "create or replace function accounts_by_email(p_email text, p_tenant uuid, p_limit int)
-        returns table (tenant_id uuid, tenant_name text, user_id uuid, name text, role text, password_hash text)
+        returns table (tenant_id uuid, tenant_name text, user_id uuid, name text, role text, password_hash text,
+                       plan text)
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp
         as 'begin perform pg_advisory_xact_lock_shared(1); end'";
     world.database.admin.execute(waiting).await.unwrap();

@@ -21,7 +21,7 @@ create table notes (tenant_id text, id uuid not null);
 alter table notes owner to convolog_owner;
 select ddl.protect('notes');
 --! tenant_id is a uuid and never null: notes.tenant_id is text and may be null
---! every tenant table has a primary key: notes has no primary key
+--! every tenant table has a key: notes has no primary key, and no unique one that takes nulls as equal
 
 alter table users owner to postgres;
 --! tables belong to an owner that nobody logs in as: users belongs to postgres
@@ -46,7 +46,11 @@ alter table credentials add foreign key (user_id) references users (id);
 --! indexes begin with the tenant or are on the list: global_users does not begin with tenant_id
 
 alter table snapshots drop constraint snapshots_pkey;
---! every tenant table has a primary key: snapshots has no primary key
+--! every tenant table has a key: snapshots has no primary key, and no unique one that takes nulls as equal
+
+alter table session_costs drop constraint session_costs_key,
+  add constraint session_costs_key unique (tenant_id, session_id, currency);
+--! every tenant table has a key: session_costs has no primary key, and no unique one that takes nulls as equal
 
 -- Policies and grants.
 
@@ -74,6 +78,10 @@ alter policy select_convolog_api on messages to convolog_api, convolog_relay;
 --! one permissive policy per table, command and role: select_convolog_api of messages is for several roles
 --! policies speak of the tenant in the known words: select_convolog_api of messages says (tenant_id = ( SELECT get_current_tenant_id() AS get_current_tenant_id))
 --! no grant without a policy, no policy without a grant: select_convolog_api of messages has no grant
+
+alter policy select_convolog_projector on staging.messages
+  using (tenant_id = any ((select get_current_tenant_ids())::uuid[]));
+--! policies speak of the tenant in the known words: select_convolog_projector of staging.messages says (tenant_id = ANY (( SELECT get_current_tenant_ids() AS get_current_tenant_ids)::uuid[]))
 
 drop policy select_convolog_projector on events;
 --! no grant without a policy, no policy without a grant: convolog_projector may select events without a policy
@@ -128,6 +136,9 @@ revoke select on relay_state from convolog_relay;
 alter function get_current_tenant_id() immutable;
 --! the tenant is read by a stable, parallel safe function in SQL without an EXCEPTION block: get_current_tenant_id is immutable
 
+alter function get_current_run_id() immutable;
+--! the tenant is read by a stable, parallel safe function in SQL without an EXCEPTION block: get_current_run_id is immutable
+
 alter function get_current_tenant_ids() parallel unsafe;
 --! the tenant is read by a stable, parallel safe function in SQL without an EXCEPTION block: get_current_tenant_ids is not parallel safe
 
@@ -176,6 +187,7 @@ alter role convolog_sweep superuser;
 --! definer functions have a fixed search path and an owner that nobody logs in as: checkpoints_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: heads_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: lagging_tenants belongs to convolog_sweep
+--! definer functions have a fixed search path and an owner that nobody logs in as: tenants_after belongs to convolog_sweep
 
 alter role convolog_projector createrole createdb replication;
 --! no role has an attribute of power: convolog_projector has CREATEDB

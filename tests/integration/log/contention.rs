@@ -176,7 +176,7 @@ async fn append_to_all(connection: &mut PgConnection, tenants: &[Uuid]) {
     let streams = ids();
     sqlx::query(
         "select * from append_batch($1, $2, $3, $3, array_fill(null::text, array[$4]),
-           array_fill(null::bytea, array[$4]), $5, $2, $1, $3, array_fill(0::bigint, array[$4]), '{}', '{}',
+           array_fill(null::bytea, array[$4]), $5, $2, $1, $3, array_fill(0::bigint, array[$4]), '{}', '{}', '{}',
            $2, $5, $3, $6, $5, $7, $5, $5, array_fill(now(), array[$4]))",
     )
     .bind(tenants)

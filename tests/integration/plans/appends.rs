@@ -33,7 +33,7 @@ async fn append_batch(connection: &mut PgConnection, first: i64, events: i64) {
            array['null'], (select array_agg(0) from generate_series(1, $3)),
            (select array_agg($1) from generate_series(1, $3)),
            (select array_agg(lpad(to_hex(n), 32, '0')::uuid order by n) from generate_series($2, $2 + $3 - 1) n),
-           (select array_agg(null::bigint) from generate_series(1, $3)), array[]::int[], array[]::text[],
+           (select array_agg(null::bigint) from generate_series(1, $3)), array[]::int[], array[]::text[], array[]::int[],
            (select array_agg(1) from generate_series(1, $3)), (select array_agg('session'::text) from generate_series(1, $3)),
            (select array_agg(lpad(to_hex(n), 32, '0')::uuid order by n) from generate_series($2, $2 + $3 - 1) n),
            (select array_agg(gen_random_uuid()) from generate_series(1, $3)),

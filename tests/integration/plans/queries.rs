@@ -111,7 +111,7 @@ pub(super) const QUERIES: &[Query] = &[
         API,
         Shape::Read,
         "who am I",
-        "select t.name as tenant_name, u.email, u.name, u.role
+        "select t.name as tenant_name, t.plan, u.email, u.name, u.role
          from users u join tenants t on t.tenant_id = u.tenant_id where u.tenant_id = $1 and u.id = $2",
         "'T', 'U'",
     ),
@@ -147,9 +147,35 @@ pub(super) const QUERIES: &[Query] = &[
     ),
     query(
         API,
+        Shape::Read,
+        "the newest costs",
+        "select c.id, c.amount from cost_events c
+         where c.tenant_id = $1 and (c.occurred_at, c.seq) < ($2, $3) order by c.occurred_at desc, c.seq desc limit $4",
+        "'T', '2026-12-01', 9223372036854775807, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the newest costs of a session",
+        "select c.id, c.amount from cost_events c
+         where c.tenant_id = $1 and (c.occurred_at, c.seq) < ($2, $3) and c.session_id = $5
+         order by c.occurred_at desc, c.seq desc limit $4",
+        "'T', '2026-12-01', 9223372036854775807, 51, 'S'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the newest costs of a message",
+        "select c.id, c.amount from cost_events c
+         where c.tenant_id = $1 and (c.occurred_at, c.seq) < ($2, $3) and c.message_id = $5
+         order by c.occurred_at desc, c.seq desc limit $4",
+        "'T', '2026-12-01', 9223372036854775807, 51, 'S'",
+    ),
+    query(
+        API,
         Shape::Any,
         "the accounts of an address",
-        "select tenant_id, tenant_name, user_id, name, role, password_hash from accounts_by_email($1, $2, $3)",
+        "select tenant_id, tenant_name, user_id, name, role, password_hash, plan from accounts_by_email($1, $2, $3)",
         "'1@T.example.com', null, 8",
     ),
     query(API, Shape::Any, "the ends of followed logs", "select tenant_id, seq from heads_of($1)", "'{T}'"),
@@ -186,6 +212,28 @@ pub(super) const QUERIES: &[Query] = &[
          from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (tenant, id, messages)
          where s.tenant_id = c.tenant and s.id = c.id",
         "'{T}', '{S}', '{1}'",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "costs that are voided",
+        "update cost_events c set voided_at = v.at from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as v (tenant, cost, at)
+         where c.tenant_id = v.tenant and c.id = v.cost",
+        "'{T}', '{S}', '{now}'",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "the sums of costs",
+        include_str!("../../../crates/projector/src/cost_sums/costs.sql"),
+        "'{T}', '{2026-11}', '{7}', '{now}', '{1}', '{llm}', '{openai}', '{gpt-4o}', '{S}', '{S}', '{USD}', '{1.5}'",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "the sums of usage",
+        include_str!("../../../crates/projector/src/cost_sums/usage.sql"),
+        "'{T}', '{now}', '{1}', '{llm}', '{openai}', '{gpt-4o}', '{S}', '{output_text}', '{tokens}', '{1.5}'",
     ),
     query(PROJECTOR, Shape::Work, "a rebuild's beginning", "delete from messages where tenant_id = $1", "'T'"),
     query(PROJECTOR, Shape::Any, "the sweep", "select * from lagging_tenants($1, $2, $3)", "'read_model', 1, '{1,9}'"),

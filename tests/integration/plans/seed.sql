@@ -28,9 +28,29 @@ from tenant_heads cross join generate_series(1, 4000) n where n <= seq;
 insert into idempotency_keys (tenant_id, actor_id, key, request_hash, seq, version, receipt)
 select tenant_id, md5('user1' || tenant_id)::uuid, 'key ' || n, '\x00', n, 1, 'null'
 from tenant_heads cross join generate_series(1, 500) n where n <= seq;
-insert into claims (tenant_id, claim)
-select tenant_id, 'message/' || n from tenant_heads cross join generate_series(1, 500) n where n <= seq;
+insert into claims (tenant_id, claim, seq)
+select tenant_id, 'message/' || n, n from tenant_heads cross join generate_series(1, 500) n where n <= seq;
 insert into snapshots (tenant_id, stream_id, version, shape, state)
 select tenant_id, md5('session' || n || tenant_id)::uuid, 500, 'shape', '{}'
 from tenant_heads cross join generate_series(1, 100) n where n <= seq;
+insert into cost_events (tenant_id, id, seq, period, version, service, provider, model, usage, amount, currency,
+                         session_id, message_id, occurred_at, recorded_at)
+select tenant_id, md5('cost' || n || tenant_id)::uuid, n, '2026-11', n, 'llm', 'openai', 'gpt-4o', '[]', 0.01, 'USD',
+       md5('session' || n % 100 + 1 || tenant_id)::uuid, md5('message' || n || tenant_id)::uuid,
+       '2026-11-01T00:00:00Z'::timestamptz + n * interval '10 minutes', now()
+from tenant_heads cross join generate_series(1, 4000) n where n <= seq;
+insert into cost_summaries (tenant_id, bucket, service, provider, model, session_id, currency, recorded, voided, unpriced, amount)
+select tenant_id, date_bin('15 minutes', occurred_at, '2026-11-01T00:00:00Z'), service, provider, model, session_id, currency,
+       count(*), 0, 0, sum(amount)
+from cost_events group by 1, 2, 3, 4, 5, 6, 7;
+insert into usage_summaries (tenant_id, bucket, service, provider, model, session_id, type, unit, quantity)
+select tenant_id, bucket, service, provider, model, session_id, 'output_text', 'tokens', recorded from cost_summaries;
+insert into session_costs (tenant_id, session_id, currency, recorded, voided, unpriced, amount)
+select tenant_id, session_id, currency, count(*), 0, 0, sum(amount) from cost_events group by 1, 2, 3;
+insert into message_costs (tenant_id, message_id, currency, recorded, voided, unpriced, amount)
+select tenant_id, message_id, currency, count(*), 0, 0, sum(amount) from cost_events group by 1, 2, 3;
+insert into cost_periods (tenant_id, period, last_version)
+select tenant_id, p, 100 from tenant_heads cross join (values ('2026-10'), ('2026-11')) as periods (p);
+insert into cost_period_totals (tenant_id, period, currency, recorded, voided, unpriced, amount)
+select tenant_id, period, c, 100, 0, 0, 1 from cost_periods cross join (values ('EUR'), ('USD')) as currencies (c);
 analyze;

@@ -1,6 +1,8 @@
 //! Rebuilding, comparing and looking back: the rows are those of the log, and nobody notices that it is done.
 
+mod differences;
 mod same_rows;
+mod twins;
 
 use std::sync::Arc;
 

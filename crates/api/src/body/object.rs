@@ -8,7 +8,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A struct inside a body, read from an object and from nothing else; for example `Vec<Object<Attachment>>`.
+/// A struct inside a body, read from an object and from nothing else; for example `Vec<Object<NewAttachment>>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(transparent)]
 pub struct Object<T>(pub T);

@@ -40,7 +40,7 @@ pub(crate) struct NewCost {
     model: Option<String>,
     /// What was used, nothing in two lines.
     #[serde(default)]
-    #[schemars(length(max = MAX_USAGE))]
+    #[schemars(with = "Vec<UsageLine>", length(max = MAX_USAGE))]
     usage: Vec<Object<UsageLine>>,
     /// `inclusive`: the line `input_uncached` is the total of the input and what was cached is taken out of it here.
     #[serde(default)]

@@ -1,11 +1,9 @@
 //! Schemas of the domain's types, which know nothing of OpenAPI. serde's `remote` makes the compiler compare them.
 #![expect(dead_code, reason = "these types describe others and are never made")]
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Utc};
 use domain::{ActorKind, Category, ledger, session, tenant};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,21 +48,6 @@ pub(crate) struct Attachment {
     size: Option<u64>,
 }
 
-/// The same as it is sent: without fields that we do not know.
-pub(crate) struct NewAttachment;
-
-impl JsonSchema for NewAttachment {
-    fn schema_name() -> Cow<'static, str> {
-        "NewAttachment".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = Attachment::json_schema(generator);
-        schema.insert("additionalProperties".into(), false.into());
-        schema
-    }
-}
-
 /// What kind of service: text from a language model, vectors for texts, speech, images, rooms for voice and video, or
 /// something else.
 #[derive(Serialize, JsonSchema)]
@@ -96,6 +79,17 @@ pub(crate) enum MemberRole {
     Owner,
     Admin,
     Member,
+}
+
+/// What a tenant pays for, in ascending order.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "tenant::Plan", rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum TenantPlan {
+    Starter,
+    Growth,
+    Business,
+    Enterprise,
 }
 
 /// What a stream is about.

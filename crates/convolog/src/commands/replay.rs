@@ -18,7 +18,8 @@ use crate::attach::Attached;
 use crate::settings::ServiceSettings;
 
 /// Shown below the help.
-pub const EXAMPLES: &str = "Rows that are as they should be are left alone. Readers never see a row missing or half built, and projecting goes
+pub const EXAMPLES: &str =
+    "Rows that are as they should be are left alone. Readers never see a row missing or half built, and projecting goes
 on meanwhile. It may be ended at any time, also by kill -9: the same command goes on where it was.
 
 Examples:

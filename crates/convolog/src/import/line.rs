@@ -180,7 +180,7 @@ fn message_of(
         left_out.add("messages without content");
         return Ok(None);
     };
-    let mut attachments: Vec<Attachment> = message.attachments.into_iter().map(|Object(file)| file).collect();
+    let mut attachments: Vec<Attachment> = message.attachments.into_iter().map(|Object(file)| file.into()).collect();
     attachments.extend(images);
     let metadata = match (role, model) {
         (Role::Assistant, Some(model)) => {

@@ -296,13 +296,11 @@ impl Replay {
             let Some(last) = page.last() else { return Ok(()) };
             after = last.tenant.0;
             let mut tx = TenantsTx::begin(&self.database, page.iter().map(|state| state.tenant)).await?;
-            sqlx::query(
-                "delete from staging.progress where tenant_id = any($1) and run_id = $2 and state = 'done'",
-            )
-            .bind(page.iter().map(|state| state.tenant.0).collect::<Vec<_>>())
-            .bind(REPLAY)
-            .execute(tx.connection())
-            .await?;
+            sqlx::query("delete from staging.progress where tenant_id = any($1) and run_id = $2 and state = 'done'")
+                .bind(page.iter().map(|state| state.tenant.0).collect::<Vec<_>>())
+                .bind(REPLAY)
+                .execute(tx.connection())
+                .await?;
             tx.commit().await?;
         }
     }

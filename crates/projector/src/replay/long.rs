@@ -150,7 +150,8 @@ impl<'a> Long<'a> {
     /// Projects a page.
     async fn fill(&self, mut tx: TenantsTx, seen: &RunProgress, checkpoint: u64) -> Result<Stepped, Error> {
         let run = self.right.run().0;
-        let Some(mut progress) = run::load(tx.connection(), self.tenant, run, true).await?.filter(|it| it == seen) else {
+        let Some(mut progress) = run::load(tx.connection(), self.tenant, run, true).await?.filter(|it| it == seen)
+        else {
             return Ok(Stepped::More(0));
         };
         progress.seq = run::fill(&mut tx, self.tenant, seen.seq, checkpoint, self.sizes.page).await?;

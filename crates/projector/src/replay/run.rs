@@ -176,13 +176,7 @@ pub(crate) async fn forget(connection: &mut PgConnection, tenant: TenantId, run:
 }
 
 /// Projects the events after `from`, at most `page` and none after `to`; answers the number of the last one.
-pub(crate) async fn fill(
-    tx: &mut TenantsTx,
-    tenant: TenantId,
-    from: u64,
-    to: u64,
-    page: u64,
-) -> Result<u64, Error> {
+pub(crate) async fn fill(tx: &mut TenantsTx, tenant: TenantId, from: u64, to: u64, page: u64) -> Result<u64, Error> {
     let most = page.min(to.saturating_sub(from));
     if most == 0 {
         return Ok(from);

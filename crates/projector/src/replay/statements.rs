@@ -83,7 +83,8 @@ impl Statements {
         let filled = |name: &&&str| columns.iter().any(|column| column.name == ***name && column.filled);
         let same_key: String =
             key.iter().filter(filled).map(|name| format!(" and s.\"{name}\" = l.\"{name}\"")).collect();
-        let same = format!("s.tenant_id = l.tenant_id{same_key} and record_image_eq(row({}), row({}))", list("s"), list("l"));
+        let same =
+            format!("s.tenant_id = l.tenant_id{same_key} and record_image_eq(row({}), row({}))", list("s"), list("l"));
         let read = format!(
             "public.{name} l where l.tenant_id = any($1) and {} and not exists (
                select from staging.{name} s where s.tenant_id = any($1) and s.run_id = $2 and {} and {same})",
@@ -114,9 +115,7 @@ impl Statements {
             only_read: format!("select array[{}] from {read}", texts("l")),
             only_staged: format!("select array[{}] from {staged}", texts("s")),
             drop_all: format!("delete from {run}"),
-            drop_some: format!(
-                "delete from {run} and s.ctid = any(array(select s.ctid from {run} limit $3))"
-            ),
+            drop_some: format!("delete from {run} and s.ctid = any(array(select s.ctid from {run} limit $3))"),
             count: format!("select count(*) from {run}"),
             print: format!(
                 "select row_to_json(r)::text from (select {} from {run} and {} order by {order}) r",

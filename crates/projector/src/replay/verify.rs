@@ -103,9 +103,8 @@ impl Replay {
         for event in &events {
             last.insert(event.tenant, event.seq);
         }
-        let whole = |tenant: &TenantId| {
-            found.get(tenant).is_some_and(|seq| last.get(tenant).copied().unwrap_or(0) >= *seq)
-        };
+        let whole =
+            |tenant: &TenantId| found.get(tenant).is_some_and(|seq| last.get(tenant).copied().unwrap_or(0) >= *seq);
         let up_to = |event: &&domain::RecordedEvent| {
             whole(&event.tenant) && found.get(&event.tenant).is_some_and(|seq| event.seq <= *seq)
         };
@@ -190,10 +189,7 @@ impl Replay {
 }
 
 /// The checkpoints of those whose rows are of this version.
-async fn checkpoints(
-    connection: &mut PgConnection,
-    tenants: &[TenantId],
-) -> Result<BTreeMap<TenantId, u64>, Error> {
+async fn checkpoints(connection: &mut PgConnection, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, u64>, Error> {
     let found: Vec<(Uuid, i64)> = sqlx::query_as(
         "select tenant_id, seq from public.projection_checkpoints
          where tenant_id = any($1) and group_name = $2 and version = $3",

@@ -7,15 +7,17 @@ use super::cache::StreamKey;
 use super::job::Finish;
 use crate::{ApiDatabase, Error, TenantTx};
 
-/// What the log says about a rejection.
+/// What the log says about a no.
 pub(super) enum Review {
-    /// Answer this.
-    Final(Finish),
+    /// It stands.
+    Confirmed,
+    /// Answer this instead.
+    Answered(Finish),
     /// These streams have moved on: decide again.
     Stale(Vec<StreamKey>),
 }
 
-/// Looks the key up, then compares the versions that the rejection was decided on with the log's.
+/// Looks the key up, then compares the versions that the no was decided on with the log's.
 pub(super) async fn review(
     database: &ApiDatabase,
     context: &CommandContext,
@@ -35,7 +37,7 @@ pub(super) async fn review(
         .await?;
         if let Some(row) = row {
             let hash: Vec<u8> = row.try_get("request_hash")?;
-            return Ok(Review::Final(if hash == key.request_hash {
+            return Ok(Review::Answered(if hash == key.request_hash {
                 Finish::Replayed {
                     seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
                     version: row.try_get::<i64, _>("version")?.cast_unsigned(),
@@ -60,5 +62,5 @@ pub(super) async fn review(
         }
     }
     tx.commit().await?;
-    Ok(if stale.is_empty() { Review::Final(Finish::Rejected) } else { Review::Stale(stale) })
+    Ok(if stale.is_empty() { Review::Confirmed } else { Review::Stale(stale) })
 }

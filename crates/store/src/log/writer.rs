@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::DecodeError;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::mpsc;
@@ -148,8 +149,22 @@ impl Writer {
                             self.next.push_front(job);
                         }
                     }
-                    Err(error) => fail_all(waiting, error),
+                    Err(error) => self.not_loaded(waiting, error),
                 }
+            }
+        }
+    }
+
+    /// The stream that these wait for can't be had. Who repeats a command is told what it came to even when the stream can't
+    /// be read by now, for example because newer code has written to it.
+    fn not_loaded(&mut self, waiting: Vec<Box<dyn Job>>, error: Error) {
+        let unreadable = matches!(error, Error::Decode(_));
+        let others: Vec<Error> = waiting.iter().skip(1).map(|_| alike(&error)).collect();
+        for (job, error) in waiting.into_iter().zip(std::iter::once(error).chain(others)) {
+            if unreadable {
+                self.review(job, vec![], Finish::Failed(error));
+            } else {
+                job.finish(Finish::Failed(error));
             }
         }
     }
@@ -182,7 +197,10 @@ impl Writer {
                 }
                 // Decided on events that may yet fail to be stored.
                 Verdict::Rejected if work.provisional => deferred.push_back(job),
-                Verdict::Rejected => self.review(job, &work),
+                Verdict::Rejected => {
+                    let decided_on = decided_on(job.as_ref(), &work);
+                    self.review(job, decided_on, Finish::Rejected);
+                }
                 Verdict::Load => self.load(job, work),
                 Verdict::Failed(error) => job.finish(Finish::Failed(error)),
             }
@@ -207,20 +225,20 @@ impl Writer {
         }
     }
 
-    fn review(&mut self, job: Box<dyn Job>, work: &Work) {
-        // Streams that were loaded after the command arrived were up to date in its time, whatever came since.
-        let decided_on: Vec<(StreamKey, u64)> = match job.must_load() {
-            true => vec![],
-            false => work.touched.iter().filter_map(|touched| Some((touched.key, touched.expected?))).collect(),
-        };
+    /// Answers with this no, unless the log says otherwise.
+    fn review(&mut self, job: Box<dyn Job>, decided_on: Vec<(StreamKey, u64)>, no: Finish) {
         let (database, report) = (self.database.clone(), self.report.clone());
         self.pending_reports += 1;
         let context = job.context().clone();
         spawn("review", async move {
             let answer = match again_when_lost(|| review(&database, &context, &decided_on)).await {
                 Ok(Review::Stale(streams)) => Report::Stale(job, streams),
-                Ok(Review::Final(finish)) => {
+                Ok(Review::Answered(finish)) => {
                     job.finish(finish);
+                    Report::Answered
+                }
+                Ok(Review::Confirmed) => {
+                    job.finish(no);
                     Report::Answered
                 }
                 Err(error) => {
@@ -401,13 +419,23 @@ enum Failed {
     Append(sqlx::Error),
 }
 
-fn fail_all(jobs: Vec<Box<dyn Job>>, error: Error) {
-    // An error can't be cloned: the first waiting command gets it, the others a plain one of its kind.
-    let unavailable = matches!(error, Error::Unavailable(_));
-    let mut first = Some(error);
-    for job in jobs {
-        let other = if unavailable { Error::Unavailable(sqlx::Error::PoolTimedOut) } else { Error::Overloaded };
-        job.finish(Finish::Failed(first.take().unwrap_or(other)));
+/// The streams and versions that a rejection was decided on. Those that were loaded after the command arrived were up to
+/// date in its time, whatever came since.
+fn decided_on(job: &dyn Job, work: &Work) -> Vec<(StreamKey, u64)> {
+    match job.must_load() {
+        true => vec![],
+        false => work.touched.iter().filter_map(|touched| Some((touched.key, touched.expected?))).collect(),
+    }
+}
+
+/// An error of the same kind for the next command that waits: it can't be cloned.
+fn alike(error: &Error) -> Error {
+    if let Error::Decode(DecodeError::Newer { name, schema }) = error {
+        DecodeError::Newer { name: name.clone(), schema: *schema }.into()
+    } else if matches!(error, Error::Unavailable(_)) {
+        Error::Unavailable(sqlx::Error::PoolTimedOut)
+    } else {
+        Error::Overloaded
     }
 }
 

@@ -37,10 +37,12 @@ pub(super) const RULES: &[Rule] = &[
         sql: "select c.name || ' is open to its owner' from tenant_tables c where not c.relforcerowsecurity",
     },
     Rule {
-        name: "every tenant table has a primary key",
+        name: "every tenant table has a key",
         sql: "
-            select c.name || ' has no primary key' from tenant_tables c
-            where not exists (select from pg_constraint k where k.conrelid = c.oid and k.contype = 'p')",
+            select c.name || ' has no primary key, and no unique one that takes nulls as equal' from tenant_tables c
+            where not exists (select from pg_constraint k join pg_index i on i.indexrelid = k.conindid
+                              where k.conrelid = c.oid
+                                and (k.contype = 'p' or k.contype = 'u' and i.indnullsnotdistinct))",
     },
     Rule {
         name: "keys begin with the tenant",

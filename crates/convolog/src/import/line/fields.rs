@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use api::body::{Object, Word};
+use api::body::{NewAttachment, Object, Word};
 use chrono::{DateTime, Utc};
 use domain::JsonObject;
-use domain::session::{Attachment, Mode};
+use domain::session::Mode;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
@@ -38,7 +38,7 @@ pub(super) struct LineMessage {
     pub(super) content: Option<Content>,
     pub(super) created: Option<Time>,
     #[serde(default)]
-    pub(super) attachments: Vec<Object<Attachment>>,
+    pub(super) attachments: Vec<Object<NewAttachment>>,
     pub(super) metadata: Option<JsonObject>,
 }
 
