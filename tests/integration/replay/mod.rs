@@ -1,12 +1,16 @@
 //! Rebuilding, comparing and looking back: the rows are those of the log, and nobody notices that it is done.
 
 mod differences;
+mod past;
+mod readers;
 mod same_rows;
+mod together;
 mod twins;
+mod upgrade;
 
 use std::sync::Arc;
 
-use projector::replay::{Counters, Replay, Sizes};
+use projector::replay::{Counters, Difference, Replay, Sizes};
 use projector::{PROJECTIONS, Table};
 use sqlx::AssertSqlSafe;
 use store::ProjectorDatabase;
@@ -36,6 +40,15 @@ async fn rebuild_all(replay: &Replay) -> Arc<Counters> {
     let counters = Arc::new(Counters::default());
     replay.all(2, true, &counters, &CancellationToken::new()).await.unwrap();
     counters
+}
+
+/// All rows of all tenants that are not as the log says.
+async fn differences_of(replay: &Replay) -> Vec<Difference> {
+    let states = replay.tenants_after(Uuid::nil(), 1000).await.unwrap();
+    let mut found = Vec::new();
+    let mut sink = |difference| found.push(difference);
+    replay.verify(&states, &mut sink, &CancellationToken::new()).await.unwrap();
+    found
 }
 
 /// Tenants with a generated history, short or long.

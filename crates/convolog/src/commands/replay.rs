@@ -130,12 +130,12 @@ async fn rebuild(
         say(&format!("tenant {} was not rebuilt: {:#}", failure.tenant, anyhow::Error::new(failure.error)));
     }
     print(&summary(&counters, begun.elapsed()))?;
-    if ended.is_err() || stop.is_cancelled() {
+    let whole = ended.is_ok() && !stop.is_cancelled();
+    if !whole {
         print("not everything is rebuilt: run the same command again to go on")?;
     }
     ended?;
-    let all = count(&counters.failed) == 0 && !stop.is_cancelled();
-    Ok(if all { Exit::Done } else { Exit::Found })
+    Ok(if whole && count(&counters.failed) == 0 { Exit::Done } else { Exit::Found })
 }
 
 fn count(counter: &AtomicU64) -> u64 {
@@ -155,6 +155,11 @@ fn summary(counters: &Counters, time: Duration) -> String {
             text.push_str(&format!(", {} {what}", count(counter)));
         }
     }
+    let before = count(&counters.events_before);
+    if before > 0 {
+        text.push_str(&format!("; {before} events were projected before the interruption"));
+    }
+    let events = events - before;
     let (seconds, rate) = (time.as_secs(), rate(events, time));
     format!("{text}; {events} events in {seconds}.{:02} s ({rate} events/s)", time.subsec_millis() / 10)
 }

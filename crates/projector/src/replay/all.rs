@@ -39,6 +39,8 @@ pub struct Counters {
     pub total: AtomicU64,
     /// Events that were, here or before an interruption.
     pub events: AtomicU64,
+    /// Those of them before.
+    pub events_before: AtomicU64,
     /// Tenants whose rows are rebuilt.
     pub tenants: AtomicU64,
     /// Tenants that were rebuilt before an interruption.
@@ -153,6 +155,7 @@ impl Replay {
                 if done.contains(&state.tenant.0) {
                     add(&counters.before, 1);
                     add(&counters.events, seq);
+                    add(&counters.events_before, seq);
                     continue;
                 }
                 if seq > self.sizes.page {
@@ -247,12 +250,12 @@ impl Replay {
             let found = long.found;
             let stepped = long.step().await;
             add(&counters.events, long.found.saturating_sub(found));
+            add(&counters.events_before, long.found.saturating_sub(found));
             match stepped {
-                Ok(Stepped::More(events)) => {
+                Ok(Stepped::More(events) | Stepped::Ending(events)) => {
                     add(&counters.events, events);
                     patience = Patience::new();
                 }
-                Ok(Stepped::Ending) => {}
                 Ok(Stepped::Done) => {
                     add(&counters.tenants, 1);
                     break;

@@ -41,8 +41,8 @@ impl Right {
 pub(crate) enum Stepped {
     /// There is more to do; so many events were projected.
     More(u64),
-    /// The rows are rebuilt; what is left in staging goes.
-    Ending,
+    /// The rows are rebuilt, for which so many events were projected; what is left in staging goes.
+    Ending(u64),
     /// The rows are rebuilt and nothing is left in staging.
     Done,
     /// They are another version's, or another's lease; nothing is left in staging.
@@ -223,7 +223,7 @@ impl<'a> Long<'a> {
         run::save(tx.connection(), self.tenant, run, &progress).await?;
         tx.commit().await?;
         self.touched += touched;
-        Ok(Stepped::More(rest))
+        Ok(if progress.state == State::Swapped { Stepped::Ending(rest) } else { Stepped::More(rest) })
     }
 
     /// Drops some of the run's rows, and in the end the run.
@@ -243,7 +243,7 @@ impl<'a> Long<'a> {
             run::forget(tx.connection(), self.tenant, run).await?;
         }
         tx.commit().await?;
-        Ok(Stepped::Ending)
+        Ok(Stepped::Ending(0))
     }
 
     /// The run's rows are of no use.

@@ -82,7 +82,7 @@ impl Upgrade {
         for (tenant, checkpoint) in alone {
             let Some(epoch) = epochs.get(tenant) else { continue };
             match self.some_steps(database, statements, *tenant, *epoch).await? {
-                Stepped::More(_) | Stepped::Ending => upgraded.unfinished.push(*tenant),
+                Stepped::More(_) | Stepped::Ending(_) => upgraded.unfinished.push(*tenant),
                 Stepped::Done => {
                     upgraded.at.insert(*tenant, checkpoint.seq);
                 }
@@ -105,7 +105,7 @@ impl Upgrade {
             match long.step().await? {
                 Stepped::More(_) => left -= 1,
                 // Whoever comes next sees rows of this version and nothing to do.
-                Stepped::Ending => {}
+                Stepped::Ending(_) => {}
                 ended => return Ok(ended),
             }
         }
