@@ -260,6 +260,17 @@ async fn real_answers_are_as_the_document_says() {
         w.ask(&ada, get.clone(), &format!("/v1/sessions?{query}"), "/v1/sessions", &[], None).await;
         w.ask(&ada, get.clone(), &format!("/v1/events?{query}"), "/v1/events", &[], None).await;
     }
+    let (summary, periods, period) = ("/v1/costs/summary", "/v1/costs/periods", "/v1/costs/periods/{period}");
+    for query in
+        ["bucket=day&group_by=session,model,provider,service", "timezone=x", "min_seq=999999", "limit=1", "cursor=x"]
+    {
+        w.ask(&ada, get.clone(), &format!("{summary}?{query}"), summary, &[], None).await;
+        w.ask(&ada, get.clone(), &format!("{periods}?{query}"), periods, &[], None).await;
+        w.ask(&ada, get.clone(), &format!("{periods}/2026-11?{query}"), period, &[], None).await;
+    }
+    for path in ["2026-11", "2026-13"] {
+        w.ask(&ada, get.clone(), &format!("{periods}/{path}"), period, &[], None).await;
+    }
     let (one, like_one) = (format!("/v1/sessions/{id}?min_seq={head}"), "/v1/sessions/{id}");
     let read = w.ask(&ada, get.clone(), &one, like_one, &[], None).await;
     let etag = read.header("etag").to_owned();

@@ -1,10 +1,17 @@
 //! Costs over HTTP: what is recorded, refused, taken back and added up.
 
 mod batch;
+mod exact;
+mod fold;
+mod histories;
 mod hostile;
+pub(crate) mod ledger;
 mod list;
 mod message;
+mod periods;
 mod record;
+mod summary;
+mod sums;
 mod void;
 
 use serde_json::{Value, json};
