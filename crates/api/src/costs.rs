@@ -4,7 +4,9 @@ pub(crate) mod batch;
 pub(crate) mod list;
 mod moment;
 mod new_cost;
+pub(crate) mod periods;
 mod row;
+pub(crate) mod summary;
 mod total;
 pub(crate) mod void;
 

@@ -2,6 +2,7 @@
 
 use chrono::{SubsecRound as _, TimeDelta};
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Reply, User, World, WorldSettings};
 use uuid::Uuid;
@@ -10,7 +11,8 @@ use super::{cost, head, with};
 use crate::http::{assert_problem, now};
 
 async fn batch(user: &User, items: &[Value]) -> Reply {
-    user.post("/v1/costs/batch", &json!({"items": items})).await
+    let body = json!({"items": items});
+    user.insist(|| user.request(Method::POST, "/v1/costs/batch").json(&body)).await
 }
 
 /// Status and number of each item.

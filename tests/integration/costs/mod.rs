@@ -4,7 +4,15 @@ mod batch;
 mod hostile;
 mod list;
 mod message;
+mod exact;
+mod fold;
+mod histories;
+pub(crate) mod ledger;
+mod list;
+mod periods;
 mod record;
+mod summary;
+mod sums;
 mod void;
 
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ pub(crate) mod outside;
 
 pub(crate) mod chain_guard;
 mod checkpoints;
-mod group_version;
+pub(crate) mod group_version;
 mod leases;
 mod min_seq;
 mod nats_lies;

@@ -59,8 +59,9 @@ impl Route {
         self.open
     }
 
+    /// Whether its path names a thing; a month is none: every month answers.
     pub(super) fn has_id(&self) -> bool {
-        self.path.contains('{')
+        self.path.contains("{id}")
     }
 
     /// The path with this text in place of every parameter.

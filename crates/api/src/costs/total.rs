@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
 use crate::error::Error;
 
@@ -41,5 +43,35 @@ impl Total {
     /// Those of a row; none when nothing was ever recorded.
     pub(crate) fn of_column(json: Option<&str>) -> Result<Vec<Self>, Error> {
         json.map_or(Ok(Vec::new()), |json| serde_json::from_str(json).map_err(Error::internal))
+    }
+
+    /// From columns of these names; `amount` is text without trailing zeros.
+    pub(super) fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            currency: row.try_get("currency")?,
+            amount: row.try_get("amount")?,
+            recorded: row.try_get("recorded")?,
+            voided: row.try_get("voided")?,
+            unpriced: row.try_get("unpriced")?,
+        })
+    }
+}
+
+/// What was used of one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Used {
+    /// For example `output_text`.
+    pub(super) r#type: String,
+    /// For example `tokens`.
+    pub(super) unit: String,
+    /// The sum over all costs that were not voided, a decimal number.
+    #[schemars(regex(pattern = SUM_PATTERN))]
+    pub(super) quantity: String,
+}
+
+impl Used {
+    /// From columns of these names.
+    pub(super) fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self { r#type: row.try_get("type")?, unit: row.try_get("unit")?, quantity: row.try_get("quantity")? })
     }
 }

@@ -2,7 +2,7 @@
 #![expect(dead_code, reason = "these types describe others and are never made")]
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, QUANTITY_PATTERN, Quantity, ledger, session, tenant};
+use domain::{ActorKind, Category, PERIOD_PATTERN, QUANTITY_PATTERN, Quantity, ledger, session, tenant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -83,6 +83,11 @@ pub(crate) enum UsageConvention {
     Disjoint,
     Inclusive,
 }
+
+/// A calendar month.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("pattern" = PERIOD_PATTERN, "examples" = ["2026-11"]))]
+pub(crate) struct Month(String);
 
 /// What a member may do, in descending order: `owner`, `admin`, `member`.
 #[derive(Serialize, JsonSchema)]

@@ -99,7 +99,7 @@ impl<'a> ItemProblem<'a> {
 /// Reads each item by itself.
 pub(super) fn read(items: &[Box<RawValue>], now: DateTime<Utc>) -> Vec<Item> {
     let place = |at: usize| move |violation: Violation| Error::invalid(violation.below(&format!("/items/{at}")));
-    let item = |(at, json): (usize, &Box<RawValue>)| match body::parse_text::<NewCost>(json.get()) {
+    let item = |(at, json): (usize, &RawValue)| match body::parse_text::<NewCost>(json.get()) {
         Ok(told) => {
             let told_id = told.id;
             let cost = told.check(now).and_then(|cost| cost.is_timely(now).map(|()| cost));
@@ -107,7 +107,7 @@ pub(super) fn read(items: &[Box<RawValue>], now: DateTime<Utc>) -> Vec<Item> {
         }
         Err(violation) => Item { told_id: told_id(json), cost: Err(place(at)(violation)) },
     };
-    items.iter().enumerate().map(item).collect()
+    items.iter().map(Box::as_ref).enumerate().map(item).collect()
 }
 
 /// The id of an item that is not valid otherwise, so that its sender finds it again.

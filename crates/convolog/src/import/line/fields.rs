@@ -147,6 +147,7 @@ impl Visitor<'_> for TimeVisitor {
         Self::from_number(number, 0)
     }
 
+    #[expect(clippy::disallowed_types, reason = "a JSON number with a fraction; serde reads it as this")]
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Time, E> {
         // Its decimals are what was written: no arithmetic on it.
         let text = format!("{number:.6}");
