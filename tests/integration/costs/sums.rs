@@ -47,12 +47,8 @@ async fn events_rows_periods_and_summaries_come_to_the_same_for_generated_histor
     let world = quick_world().await;
     let projector = ProjectorDatabase::connect(world.database.databases.projector.clone()).await.unwrap();
     let stage = Stage { ledger: Ledger::of(&world), world, projector, seen: Mutex::default() };
-    let config = Config {
-        cases: CASES,
-        rng_seed: RngSeed::Fixed(0x1ed_6e5),
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config =
+        Config { cases: CASES, rng_seed: RngSeed::Fixed(0x1ed_6e5), failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&histories(), |history| {
         block_in_place(|| Handle::current().block_on(stage.try_out(history)));
         Ok(())
@@ -315,7 +311,7 @@ impl Stage {
         cuts.sort_unstable();
         for part in cuts.windows(2) {
             let facts = Projected::read(&events[part[0]..part[1]]).unwrap();
-            for projection in PROJECTIONS.iter().filter(|projection| TABLES.contains(&projection.tables()[0])) {
+            for projection in PROJECTIONS.iter().filter(|projection| TABLES.contains(&projection.tables()[0].name)) {
                 projection.write(tx.connection(), &facts).await.unwrap();
             }
         }
