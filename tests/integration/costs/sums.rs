@@ -47,12 +47,8 @@ async fn events_rows_periods_and_summaries_come_to_the_same_for_generated_histor
     let world = quick_world().await;
     let projector = ProjectorDatabase::connect(world.database.databases.projector.clone()).await.unwrap();
     let stage = Stage { ledger: Ledger::of(&world), world, projector, seen: Mutex::default() };
-    let config = Config {
-        cases: CASES,
-        rng_seed: RngSeed::Fixed(0x1ed_6e5),
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config =
+        Config { cases: CASES, rng_seed: RngSeed::Fixed(0x1ed_6e5), failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&histories(), |history| {
         block_in_place(|| Handle::current().block_on(stage.try_out(history)));
         Ok(())
