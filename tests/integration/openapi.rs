@@ -247,7 +247,8 @@ async fn real_answers_are_as_the_document_says() {
     let (messages, like) = (format!("/v1/sessions/{id}/messages"), "/v1/sessions/{id}/messages");
     let attachments =
         json!([{"kind": "image", "url": "u"}, {"kind": "f", "url": "u", "name": "n", "media_type": "m", "size": 1}]);
-    let said = json!({"role": "user", "content": "Hello", "attachments": attachments});
+    let cost = json!({"service": "llm", "provider": "openai", "amount": "0.10"});
+    let said = json!({"role": "user", "content": "Hello", "attachments": attachments, "cost": cost});
     for headers in [&[][..], &[("idempotency-key", "m")], &[("idempotency-key", "m")]] {
         w.ask(&ada, post.clone(), &messages, like, headers, Some(said.clone())).await;
     }
@@ -308,6 +309,14 @@ async fn tell_of_costs(w: &mut Witness, ada: &User) {
         json!({"service": "other", "provider": "p"}),
     ] {
         w.ask(ada, post.clone(), "/v1/costs", "/v1/costs", &[], Some(body)).await;
+    }
+    let mixed = json!([{"service": "llm", "provider": "p"}, {"id": unknown, "service": "llm"}, 7, {"id": unknown, "service": "llm", "provider": "p"}]);
+    let batch = "/v1/costs/batch";
+    for (items, atomic) in
+        [(mixed.clone(), json!(false)), (mixed.clone(), json!(false)), (mixed, json!(true)), (json!([]), json!(null))]
+    {
+        let body = Some(json!({"items": items, "atomic": atomic}));
+        w.ask(ada, post.clone(), batch, batch, &[("idempotency-key", "batch")], body).await;
     }
     let seq = recorded.seq() + 1;
     for id in [recorded.id(), Uuid::now_v7()] {

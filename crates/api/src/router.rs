@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Routes {
         .post("/v1/sessions/{id}/messages", messages::post, messages::POST)
         .get("/v1/costs", costs::list::list, costs::list::LIST)
         .post("/v1/costs", costs::record, costs::RECORD)
+        .post("/v1/costs/batch", costs::batch::record_all, costs::batch::RECORD_ALL)
         .get("/v1/costs/summary", costs::summary::summarise, costs::summary::SUMMARISE)
         .get("/v1/costs/periods", costs::periods::list, costs::periods::LIST)
         .get("/v1/costs/periods/{period}", costs::periods::read, costs::periods::READ)

@@ -1,5 +1,9 @@
 //! Costs over HTTP: what is recorded, refused, taken back and added up.
 
+mod batch;
+mod hostile;
+mod list;
+mod message;
 mod exact;
 mod fold;
 mod histories;

@@ -13,7 +13,8 @@ use super::{cost, head, with};
 use crate::http::{assert_problem, now};
 
 async fn void(user: &User, id: Uuid) -> Reply {
-    user.post(&format!("/v1/costs/{id}/void"), &json!({"reason": "billed twice"})).await
+    let (path, body) = (format!("/v1/costs/{id}/void"), json!({"reason": "billed twice"}));
+    user.insist(|| user.request(Method::POST, &path).json(&body)).await
 }
 
 async fn read(user: &User, id: Uuid, seq: u64) -> Reply {
@@ -107,9 +108,8 @@ async fn of_twenty_voids_at_once_one_happens() {
     }
     assert_eq!(head(&world, user.tenant).await, before + 1);
     let path = format!("/v1/costs/{}/void", user.post("/v1/costs", &cost()).await.id());
-    let headers = [("idempotency-key", "one")];
-    let body = json!({});
-    let answers = join_all(clients.iter().map(|client| client.post_with(&path, &headers, &body))).await;
+    let keyed = |client: &User| client.request(Method::POST, &path).header("idempotency-key", "one");
+    let answers = join_all(clients.iter().map(|client| client.insist(|| keyed(client)))).await;
     let same: HashSet<String> = answers.iter().map(|answer| format!("{} {}", answer.status, answer.body)).collect();
     assert!(same.len() == 1 && answers[0].status == 200, "{same:?}");
     world.drain().await;

@@ -151,6 +151,26 @@ pub(super) const QUERIES: &[Query] = &[
     query(
         API,
         Shape::Read,
+        "the newest sessions with their costs",
+        "select s.id, (select json_agg(t)::text from (
+            select c.currency, trim_scale(c.amount)::text as amount, c.recorded, c.voided, c.unpriced
+            from session_costs c where c.tenant_id = $1 and c.session_id = s.id order by c.currency) t) as cost
+         from sessions s where s.tenant_id = $1 and s.seq < $2 order by s.seq desc limit $3",
+        "'T', 9223372036854775807, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the messages of a session with their costs",
+        "select m.id, (select json_agg(t)::text from (
+            select c.currency, trim_scale(c.amount)::text as amount, c.recorded, c.voided, c.unpriced
+            from message_costs c where c.tenant_id = $1 and c.message_id = m.id order by c.currency) t) as cost
+         from messages m where tenant_id = $1 and session_id = $2 and version > $3 order by version asc limit $4",
+        "'T', 'S', 0, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
         "who has taken an id",
         "select c.claim, e.data from unnest($2::text[]) as c (claim)
          cross join lateral (select t.seq from claims t where t.tenant_id = $1 and t.claim = c.claim limit 1) t

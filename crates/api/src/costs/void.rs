@@ -66,14 +66,15 @@ pub(crate) async fn void(
     let context = command::context(&api, &caller, origin, key, received);
     let (tenant, voided_at) = (caller.context.tenant(), context.occurred_at);
     loop {
-        let found = Voidable::find(&api, &caller.context, id, if_match).await?;
+        let found = Voidable::find(&api, &caller.context, id, if_match).await;
         let (void_id, reason) = (Uuid::now_v7(), body.reason.clone());
         let outcome = api.inner.log.execute(context.clone(), move |unit| {
             // Decided here, so that the answer to an earlier request with the same key goes before any refusal.
-            let Voidable { occurred_at, recorded } = found.clone().map_err(Stop::reject)?;
-            let Recorded { cost_id, period, charge, metadata: _ } = recorded;
-            let (stream, reason) = (period.ledger(), reason.clone());
+            let Voidable { occurred_at, recorded } = found.as_ref().map_err(|refusal| Stop::reject(refusal.clone()))?;
+            let &Recorded { cost_id, period, .. } = recorded;
+            let (stream, charge, reason) = (period.ledger(), recorded.charge.clone(), reason.clone());
             unit.claim(void_claim(cost_id));
+            let occurred_at = *occurred_at;
             let event = Event::CostVoided(Voided { cost_id, stream, period, occurred_at, charge, reason });
             let posting = Posting { id: void_id, occurred_at: voided_at, event: &event };
             unit.record::<_, Error>(Category::Ledger, period.stream(tenant), &posting)?;
@@ -88,7 +89,6 @@ pub(crate) async fn void(
 }
 
 /// A cost that counts, as the log has it.
-#[derive(Clone, Debug)]
 struct Voidable {
     occurred_at: DateTime<Utc>,
     recorded: Recorded,
@@ -96,28 +96,20 @@ struct Voidable {
 
 impl Voidable {
     /// Looks the cost up by who took its id, or says why it cannot be voided. No read table is asked: they may be behind.
-    async fn find(
-        api: &Api,
-        context: &TenantContext,
-        id: Uuid,
-        if_match: IfMatch,
-    ) -> Result<Result<Self, Error>, Error> {
+    async fn find(api: &Api, context: &TenantContext, id: Uuid, if_match: IfMatch) -> Result<Self, Error> {
         let (cost, void) = (cost_claim(id), void_claim(id));
         let mut tx = TenantTx::begin_snapshot(&api.inner.database, context).await?;
         let taken = tx.taken(&[cost.clone(), void.clone()]).await?;
         tx.commit().await?;
-        let Some(event) = taken.get(&cost) else { return Ok(Err(Error::not_found())) };
+        let event = taken.get(&cost).ok_or_else(Error::not_found)?;
         let last = taken.get(&void).unwrap_or(event);
-        if let Err(mismatch) = if_match.check(last.version) {
-            return Ok(Err(mismatch));
-        }
+        if_match.check(last.version)?;
         if taken.contains_key(&void) {
-            return Ok(Err(Error::new(Code::AlreadyVoided, "A cost is voided once; it counts no more.")));
+            return Err(Error::new(Code::AlreadyVoided, "A cost is voided once; it counts no more."));
         }
-        Ok(match Fact::of(event) {
-            Ok(Fact::Ledger(Event::CostRecorded(recorded))) => Ok(Self { occurred_at: event.occurred_at, recorded }),
-            Ok(Fact::Ledger(Event::CostVoided(_)) | Fact::Session(_) | Fact::Tenant(_)) => Err(Error::not_found()),
-            Err(unreadable) => Err(store::Error::from(unreadable).into()),
-        })
+        match Fact::of(event).map_err(store::Error::from)? {
+            Fact::Ledger(Event::CostRecorded(recorded)) => Ok(Self { occurred_at: event.occurred_at, recorded }),
+            Fact::Ledger(Event::CostVoided(_)) | Fact::Session(_) | Fact::Tenant(_) => Err(Error::not_found()),
+        }
     }
 }
