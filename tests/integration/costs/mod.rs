@@ -1,14 +1,13 @@
 //! Costs over HTTP: what is recorded, refused, taken back and added up.
 
 mod batch;
-mod hostile;
-mod list;
-mod message;
 mod exact;
 mod fold;
 mod histories;
+mod hostile;
 pub(crate) mod ledger;
 mod list;
+mod message;
 mod periods;
 mod record;
 mod summary;
