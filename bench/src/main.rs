@@ -82,6 +82,8 @@ pub(crate) enum Group {
     Single,
     /// Commands and log-ins beyond what can be done: how much of the peak is still done.
     Overload,
+    /// Rebuilding the read tables: how fast, and what commands notice of it.
+    Rebuild,
     /// Memory of the process at full load, time from its start until it is ready.
     Process,
 }

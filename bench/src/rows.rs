@@ -2,6 +2,7 @@
 
 mod aims;
 mod overload;
+mod rebuild;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ struct Size {
     measured: Duration,
     tenants: usize,
     sessions: usize,
+    /// Events that are rebuilt, at least.
+    rebuilt: i32,
     starts: usize,
 }
 
@@ -38,6 +41,7 @@ const QUICK: Size = Size {
     measured: Duration::from_secs(3),
     tenants: 1000,
     sessions: 4,
+    rebuilt: 40_000,
     starts: 3,
 };
 
@@ -48,6 +52,7 @@ const FULL: Size = Size {
     measured: Duration::from_secs(8),
     tenants: 1000,
     sessions: 20,
+    rebuilt: 200_000,
     starts: 5,
 };
 
@@ -95,6 +100,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
             Group::Hot => bench.hot().await?,
             Group::Single => bench.single().await?,
             Group::Overload => bench.overload().await?,
+            Group::Rebuild => bench.rebuild().await?,
             Group::Process => bench.process().await?,
         }
     }

@@ -16,4 +16,5 @@ mod nats_permissions;
 mod openapi;
 mod operations;
 mod plans;
+mod replay;
 mod stream;

@@ -75,6 +75,27 @@ pub(super) const OVERLOAD_LOGINS: Aim = Aim {
     ..OVERLOAD_COMMANDS
 };
 
+pub(super) const REBUILD: Aim = Aim {
+    name: "rebuild",
+    what: "events/s of `convolog replay` with 2 workers ÷ rows/s of a superuser's COPY of the resulting rows into the same tables",
+    unit: "",
+    bar: 0.5,
+    goal: 0.8,
+    more_is_better: true,
+};
+
+pub(super) const REBUILD_EMPTY: Aim =
+    Aim { name: "rebuild-empty", what: "the same into tables that were empty, as a new version fills them", ..REBUILD };
+
+pub(super) const REBUILD_APPEND: Aim = Aim {
+    name: "rebuild-append",
+    what: "p50 of commands at 200/s while `convolog replay` rebuilds all tenants ÷ without",
+    unit: "",
+    bar: 1.5,
+    goal: 1.2,
+    more_is_better: false,
+};
+
 pub(super) const MEMORY: Aim = Aim {
     name: "memory",
     what: "peak memory of API, relay and projector at full load",

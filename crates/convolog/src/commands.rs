@@ -3,8 +3,12 @@
 pub mod dev;
 pub mod import;
 pub mod openapi;
+mod rebuilding;
+pub mod replay;
 pub mod seed;
 pub mod status;
+mod tenant;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -24,12 +28,18 @@ pub enum Command {
     /// Print the OpenAPI document of the HTTP API; needs no service.
     #[command(after_help = openapi::EXAMPLES)]
     Openapi,
+    /// Rebuild the read tables from the log, while they are read and written; or show how they were.
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Settings),
     /// Make the demo tenant, with two weeks of conversations, in a database that is already there.
     #[command(after_help = seed::EXAMPLES)]
     Seed(seed::Settings),
     /// Tell how the service does: what is behind, what is missing, what slows it down.
     #[command(after_help = status::EXAMPLES)]
     Status(status::Settings),
+    /// Compare the read tables with what the log says, and show each row that differs.
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Settings),
 }
 
 /// How a subcommand ended when nothing was in its way; the exit code.
@@ -92,7 +102,9 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Seed(_) | Self::Openapi => "warn,async_nats=error,bus=error",
+            Self::Import(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => {
+                "warn,async_nats=error,bus=error"
+            }
             // What is wrong is in the report.
             Self::Status(_) => "off",
         }
@@ -104,8 +116,10 @@ impl Command {
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
             Self::Openapi => openapi::run(),
+            Self::Replay(settings) => replay::run(&settings).await,
             Self::Seed(settings) => seed::run(&settings).await,
             Self::Status(settings) => status::run(&settings).await,
+            Self::Verify(settings) => verify::run(&settings).await,
         }
     }
 }

@@ -249,10 +249,62 @@ fn the_demo_is_made_once_and_others_beside_it_when_asked() {
 }
 
 #[test]
+fn a_replay_that_was_killed_goes_on_where_it_was_and_verify_finds_nothing() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let folder = tempfile::tempdir().unwrap();
+    let demo = ["--data-dir", data.directory.path().to_str().unwrap(), "--email", "demo@example.com"];
+    let long = write(folder.path(), "long.jsonl", &lines(0..10_000));
+    assert_eq!(run(&[&["import", &long], &demo[..]].concat()).0, 0);
+    let head = head(&dev);
+    assert!(dev.get(&format!("/v1/sessions?limit=1&min_seq={head}"), &dev.token()).starts_with("HTTP/1.1 "));
+    let runs = || run(&["replay", "--runs", demo[0], demo[1]]).1;
+    let begun = Instant::now();
+    let reached = || -> u64 {
+        let text = runs();
+        let after = text.split_once(" after event ").map_or("0", |it| it.1.split(',').next().unwrap());
+        after.parse().unwrap()
+    };
+    let mut killed = tool(&[&["replay"], &demo[..]].concat()).spawn().unwrap();
+    while reached() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no run has begun");
+        assert!(killed.try_wait().unwrap().is_none(), "it has ended before it was killed");
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(reached() > 0);
+
+    let (code, out, err) = run(&[&["replay"], &demo[..]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    let words = "0 rows were not as they should be; ";
+    let before: u64 = out.split_once(words).unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    assert!(before > 0 && out.contains(&format!("{before} events were projected before the interruption")), "{out}");
+    assert_eq!(runs(), "");
+    let (code, out, err) = run(&[&["verify"], &demo[..]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.starts_with("0 rows differ; 1 tenants with "), "{out}");
+
+    // And what it looked like before.
+    let (code, out, err) = run(&[&["replay", "--to-seq", "5", "--print"], &demo[..]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.lines().all(|line| line.starts_with("{\"table\":\"")) && !out.is_empty(), "{out}");
+    let (code, out, err) = run(&[&["replay", "--to-time", "2020-01-01T00:00:00Z"], &demo[..]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    let kept = runs();
+    let kept = kept.split(' ').next().unwrap();
+    assert!(out.contains(&format!("kept as run {kept}")), "{out}");
+    assert_eq!(run(&["replay", "--drop", kept, demo[0], demo[1]]).0, 0);
+    assert_eq!(run(&["replay", "--drop", kept, demo[0], demo[1]]).0, 2);
+    assert_eq!(run(&[&["replay", "--to-seq", "1000000"], &demo[..]].concat()).0, 2);
+    assert_eq!(run(&["replay", "--to-seq", "1", demo[0], demo[1]]).0, 2);
+    assert_eq!(runs(), "");
+}
+
+#[test]
 fn without_services_a_tool_says_what_to_do() {
     let parent = tempfile::tempdir().unwrap();
     let nowhere = parent.path().join("nothing");
-    for tool in [&["import", "-", "--email", "a@example.com"][..], &["seed"]] {
+    for tool in [&["import", "-", "--email", "a@example.com"][..], &["seed"], &["replay"], &["verify"]] {
         let (code, _, err) = run(&[tool, &["--data-dir", nowhere.to_str().unwrap()]].concat());
         assert_eq!(code, 3, "{err}");
         assert!(err.contains("start it, name its folder with --data-dir"), "{err}");

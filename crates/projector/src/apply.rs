@@ -28,44 +28,37 @@ impl Step {
     }
 }
 
-/// What became of a transaction.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Applied {
-    /// Rows and checkpoints are there.
-    Done,
-    /// Nothing was written: these tenants' checkpoints or leases are not what they were.
-    Missed(Vec<TenantId>),
-}
-
-/// Writes the steps' rows and moves their checkpoints, or nothing.
+/// Writes the steps' rows and moves their checkpoints; answers those tenants for whom nothing was written, because their
+/// checkpoint or lease is not what it was, or somebody rebuilds their rows at this moment.
 pub(crate) async fn apply(
     database: &ProjectorDatabase,
     steps: &[Step],
     meters: &TransactionMeters,
-) -> Result<Applied, Error> {
+) -> Result<Vec<TenantId>, Error> {
     let begun = Instant::now();
-    let applied = write(database, steps).await?;
-    let events = steps.iter().map(|step| step.events.len()).sum();
-    meters.ended((applied == Applied::Done).then_some(events), begun.elapsed());
-    Ok(applied)
+    let missed = write(database, steps).await?;
+    let applied = steps.iter().filter(|step| !missed.contains(&step.tenant));
+    meters.ended(applied.map(|step| step.events.len()).sum(), !missed.is_empty(), begun.elapsed());
+    Ok(missed)
 }
 
-async fn write(database: &ProjectorDatabase, steps: &[Step]) -> Result<Applied, Error> {
-    let facts = Projected::read(steps.iter().flat_map(|step| &step.events))?;
+async fn write(database: &ProjectorDatabase, steps: &[Step]) -> Result<Vec<TenantId>, Error> {
+    let mut facts = Projected::read(steps.iter().flat_map(|step| &step.events))?;
     let mut tx = TenantsTx::begin(database, steps.iter().map(|step| step.tenant)).await?;
     let missed = compare_and_set(&mut tx, steps).await?;
-    if !missed.is_empty() {
-        return Ok(Applied::Missed(missed));
+    if missed.len() == steps.len() {
+        return Ok(missed);
     }
+    facts.retain(|fact| !missed.contains(&fact.event.tenant));
     for projection in PROJECTIONS {
         projection.write(tx.connection(), &facts).await.map_err(Error::of_rows)?;
     }
     tx.commit().await?;
-    Ok(Applied::Done)
+    Ok(missed)
 }
 
 /// Moves the checkpoints that are where we believe them, under leases that are still ours; answers the others. Locks
-/// in tenant order.
+/// in tenant order, and does not wait for whoever rebuilds a tenant's rows.
 pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Result<Vec<TenantId>, Error> {
     let moved: Vec<uuid::Uuid> = sqlx::query_scalar(
         "with mine as materialized (
@@ -74,7 +67,7 @@ pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Resul
            join unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) as n (tenant, after, last, epoch)
              on c.tenant_id = n.tenant
            where c.tenant_id = any($1) and c.group_name = $5
-           order by c.tenant_id for update of c)
+           order by c.tenant_id for update of c skip locked)
          update projection_checkpoints c set seq = m.last, epoch = m.epoch
          from mine m
          where c.tenant_id = m.tenant_id and c.group_name = m.group_name and c.seq = m.after and c.version = $6

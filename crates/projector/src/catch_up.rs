@@ -1,23 +1,27 @@
 //! Brings tenants up to date from PostgreSQL: at the start, after a hole, while NATS is away, when far behind.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use domain::{RecordedEvent, TenantId};
 use futures_util::TryStreamExt as _;
 use store::{MAX_PAGE_BYTES, ProjectorDatabase, TenantsTx, event_from_row, select_events_after};
 
 use crate::Error;
-use crate::apply::{Applied, Step, apply};
+use crate::apply::{Step, apply};
 use crate::checkpoints::{self, Checkpoint};
 use crate::meters::TransactionMeters;
-use crate::rebuild::rebuild;
+use crate::replay::Upgrade;
 
 /// Most events of one tenant in one transaction.
-const PAGE: i64 = 500;
+const PAGE: u64 = 500;
 /// Most events in one transaction: it must end well within `transaction_timeout` on a slow machine too.
 const MAX_EVENTS: usize = 5_000;
 /// Transactions after which a catch-up makes room for the next one, so that nobody waits for a long log to end.
 const ROUNDS: usize = 16;
+
+/// How long a catch-up rests when others hold all checkpoints that it would move.
+const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where a catch-up has brought its tenants.
 pub(crate) struct Progress {
@@ -25,55 +29,56 @@ pub(crate) struct Progress {
     pub(crate) at: HashMap<TenantId, u64>,
     /// Some of them are not at the head of their log yet.
     pub(crate) more: bool,
+    /// Tenants whose rows are of an older version and only partly rebuilt.
+    pub(crate) unfinished: Vec<TenantId>,
 }
 
 /// Reads and projects until these tenants are at the head of their logs, or others have waited long enough.
 pub(crate) async fn catch_up(
     database: &ProjectorDatabase,
+    upgrade: &Upgrade,
     epochs: &HashMap<TenantId, i64>,
     meters: &TransactionMeters,
 ) -> Result<Progress, Error> {
     let tenants: Vec<TenantId> = epochs.keys().copied().collect();
-    let mut at = usable(database, &tenants, epochs, meters).await?;
+    let Usable { mut at, mut unfinished } = usable(database, upgrade, &tenants, epochs, meters).await?;
     for _ in 0..ROUNDS {
         let after: Vec<(TenantId, u64)> = at.iter().map(|(tenant, seq)| (*tenant, *seq)).collect();
         let (mut steps, more) = read(database, &after, epochs).await?;
         if steps.is_empty() {
-            return Ok(Progress { at, more: false });
+            return Ok(Progress { at, more: false, unfinished });
         }
         let read: usize = steps.iter().map(|step| step.events.len()).sum();
-        match apply_before_poison(database, &mut steps, meters).await? {
-            Applied::Done => {
-                at.extend(steps.iter().map(|step| (step.tenant, step.last())));
-                let cut = steps.iter().map(|step| step.events.len()).sum::<usize>() < read;
-                if !more && !cut {
-                    return Ok(Progress { at, more: false });
-                }
+        let missed = apply_before_poison(database, &mut steps, meters).await?;
+        let done = || steps.iter().filter(|step| !missed.contains(&step.tenant));
+        at.extend(done().map(|step| (step.tenant, step.last())));
+        if missed.is_empty() {
+            let cut = steps.iter().map(|step| step.events.len()).sum::<usize>() < read;
+            if !more && !cut {
+                return Ok(Progress { at, more: false, unfinished });
             }
-            Applied::Missed(missed) => {
-                for tenant in &missed {
-                    at.remove(tenant);
-                }
-                // Another worker has moved them: gone when its lease is newer than ours, else go on from there.
-                let moved = usable(database, &missed, epochs, meters).await?;
-                let stuck = |(tenant, seq): &(TenantId, u64)| moved.get(tenant) == Some(seq);
-                if after.iter().any(stuck) {
-                    break;
-                }
-                at.extend(moved);
-            }
+            continue;
+        }
+        // Another worker has moved them: gone when its lease is newer than ours, else go on from there. Or somebody
+        // rebuilds their rows: they are where they were, and will be let go soon.
+        at.retain(|tenant, _| !missed.contains(tenant));
+        let moved = usable(database, upgrade, &missed, epochs, meters).await?;
+        at.extend(moved.at);
+        unfinished.extend(moved.unfinished);
+        if done().next().is_none() && after.iter().all(|(tenant, seq)| at.get(tenant) == Some(seq)) {
+            tokio::time::sleep(LOCKED_PAUSE).await;
         }
     }
-    Ok(Progress { at, more: true })
+    Ok(Progress { at, more: true, unfinished })
 }
 
 /// Applies the steps. One that is alone is halved as long as it holds an event that can't be projected, so that all
-/// before that event are.
+/// before that event are. Answers those who were missed.
 async fn apply_before_poison(
     database: &ProjectorDatabase,
     steps: &mut [Step],
     meters: &TransactionMeters,
-) -> Result<Applied, Error> {
+) -> Result<Vec<TenantId>, Error> {
     loop {
         match apply(database, steps, meters).await {
             Err(error) if error.is_deterministic() => match steps {
@@ -85,38 +90,52 @@ async fn apply_before_poison(
     }
 }
 
+/// Who can be projected.
+struct Usable {
+    /// The checkpoints to go on from.
+    at: HashMap<TenantId, u64>,
+    /// Tenants whose rows are of an older version and only partly rebuilt.
+    unfinished: Vec<TenantId>,
+}
+
 /// The checkpoints from which these tenants can go on; rows of an older version are rebuilt first.
 async fn usable(
     database: &ProjectorDatabase,
+    upgrade: &Upgrade,
     tenants: &[TenantId],
     epochs: &HashMap<TenantId, i64>,
     meters: &TransactionMeters,
-) -> Result<HashMap<TenantId, u64>, Error> {
+) -> Result<Usable, Error> {
+    let mut found = Usable { at: HashMap::new(), unfinished: Vec::new() };
     if tenants.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(found);
     }
-    let mut progress = HashMap::new();
+    let mut older = Vec::new();
     for (tenant, checkpoint) in checkpoints::load(database, tenants).await? {
-        let Some(epoch) = epochs.get(&tenant) else { continue };
+        if !epochs.contains_key(&tenant) {
+            continue;
+        }
         match checkpoint {
             newer if newer.is_newer() => tracing::debug!(%tenant, "a newer version keeps this tenant's rows"),
-            older if older.is_older() => match rebuild(database, tenant, *epoch, older).await {
-                Ok(rebuilt) => {
-                    meters.rebuilds.increment(u64::from(rebuilt.is_some()));
-                    progress.extend(rebuilt.map(|seq| (tenant, seq)));
-                }
-                Err(error) if error.is_deterministic() => return Err(error),
-                Err(error) => {
-                    // The others need not wait for it; the sweep finds it again.
-                    tracing::warn!(%tenant, error = &error as &dyn std::error::Error, "not rebuilt; trying again later");
-                }
-            },
+            checkpoint if checkpoint.is_older() => older.push((tenant, checkpoint)),
             Checkpoint { seq, .. } => {
-                progress.insert(tenant, seq);
+                found.at.insert(tenant, seq);
             }
         }
     }
-    Ok(progress)
+    match upgrade.rebuild(database, &older, epochs).await {
+        Ok(upgraded) => {
+            meters.rebuilds.increment(upgraded.at.len() as u64);
+            found.at.extend(upgraded.at);
+            found.unfinished = upgraded.unfinished;
+        }
+        Err(error) if error.is_deterministic() => return Err(error),
+        Err(error) => {
+            // The others need not wait for them; the sweep finds them again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "not rebuilt; trying again later");
+        }
+    }
+    Ok(found)
 }
 
 /// The next step of each tenant that has one, and whether there is more to read.
@@ -126,7 +145,7 @@ async fn read(
     epochs: &HashMap<TenantId, i64>,
 ) -> Result<(Vec<Step>, bool), Error> {
     let mut tx = TenantsTx::begin(database, after.iter().map(|(tenant, _)| *tenant)).await?;
-    let (events, cut) = read_after(&mut tx, after).await?;
+    let (events, cut) = read_after(&mut tx, after, PAGE).await?;
     tx.commit().await?;
     let mut steps: Vec<Step> = Vec::new();
     for event in events {
@@ -138,20 +157,21 @@ async fn read(
             }
         }
     }
-    let more = cut || steps.iter().any(|step| i64::try_from(step.events.len()) == Ok(PAGE));
+    let more = cut || steps.iter().any(|step| step.events.len() as u64 == PAGE);
     Ok((steps, more))
 }
 
-/// The next events of each tenant, tenant by tenant in `seq` order; cut short, which is answered too, when they come
+/// The next events of each tenant, at most so many of one, tenant by tenant in `seq` order; cut short, which is answered too, when they come
 /// to more than [`MAX_PAGE_BYTES`] or [`MAX_EVENTS`], and before one that can't be read. An error when that is the first.
 pub(crate) async fn read_after(
     tx: &mut TenantsTx,
     after: &[(TenantId, u64)],
+    most: u64,
 ) -> Result<(Vec<RecordedEvent>, bool), Error> {
     let mut rows = sqlx::query(sqlx::AssertSqlSafe(select_events_after()))
         .bind(after.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>())
         .bind(after.iter().map(|(_, seq)| seq.cast_signed()).collect::<Vec<_>>())
-        .bind(PAGE)
+        .bind(most.cast_signed())
         .fetch(tx.connection());
     let mut events = Vec::new();
     let mut bytes = 0;

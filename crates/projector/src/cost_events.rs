@@ -6,7 +6,7 @@ use domain::{Amount, Currency, JsonObject, RecordedEvent};
 use sqlx::PgConnection;
 
 use crate::ledger_entry::{Entry, Kind};
-use crate::projection::{Projected, Projection, Write};
+use crate::projection::{Projected, Projection, Table, Write};
 
 /// See the module.
 pub(crate) struct CostEvents;
@@ -20,8 +20,8 @@ impl Projection for CostEvents {
         1
     }
 
-    fn tables(&self) -> &'static [&'static str] {
-        &["cost_events"]
+    fn tables(&self) -> &'static [Table] {
+        &[Table { name: "cost_events", key: &["id"] }]
     }
 
     fn write<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Projected<'a>]) -> Write<'a> {

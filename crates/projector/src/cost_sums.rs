@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::ledger_entry::Entry;
-use crate::projection::{Projected, Projection, Write};
+use crate::projection::{Projected, Projection, Table, Write};
 
 /// See the module.
 pub(crate) struct CostSums;
@@ -26,8 +26,21 @@ impl Projection for CostSums {
         1
     }
 
-    fn tables(&self) -> &'static [&'static str] {
-        &["cost_summaries", "session_costs", "message_costs", "cost_periods", "cost_period_totals", "usage_summaries"]
+    fn tables(&self) -> &'static [Table] {
+        &[
+            Table {
+                name: "cost_summaries",
+                key: &["bucket", "service", "provider", "model", "session_id", "currency"],
+            },
+            Table {
+                name: "usage_summaries",
+                key: &["bucket", "service", "provider", "model", "session_id", "type", "unit"],
+            },
+            Table { name: "session_costs", key: &["session_id", "currency"] },
+            Table { name: "message_costs", key: &["message_id", "currency"] },
+            Table { name: "cost_periods", key: &["period"] },
+            Table { name: "cost_period_totals", key: &["period", "currency"] },
+        ]
     }
 
     fn write<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Projected<'a>]) -> Write<'a> {

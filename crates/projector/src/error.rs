@@ -12,6 +12,15 @@ pub enum Error {
     /// An event is of newer code, or its data is malformed.
     #[error("an event cannot be projected")]
     Event(#[from] domain::DecodeError),
+    /// A checkpoint lies beyond the end of its log.
+    #[error("the log ends before number {checkpoint}")]
+    LogEnds {
+        /// The checkpoint.
+        checkpoint: u64,
+    },
+    /// A bug of ours.
+    #[error("a task has panicked")]
+    Panicked,
     /// PostgreSQL refused the rows that follow from the events.
     #[error("the rows were refused")]
     Rows(#[source] sqlx::Error),
@@ -36,6 +45,6 @@ impl Error {
 
     /// Whether the same events will fail again, whatever else changes.
     pub(crate) fn is_deterministic(&self) -> bool {
-        matches!(self, Self::Event(_) | Self::Rows(_) | Self::Store(store::Error::Decode(_)))
+        matches!(self, Self::Event(_) | Self::Rows(_) | Self::LogEnds { .. } | Self::Store(store::Error::Decode(_)))
     }
 }

@@ -18,14 +18,14 @@ mod meters;
 mod projection;
 mod projector;
 mod read_model;
-mod rebuild;
 mod relay;
 mod relay_state;
+pub mod replay;
 mod sessions;
 mod sweep;
 
 pub use error::Error;
-pub use projection::{Projected, Projection, Write};
+pub use projection::{Projected, Projection, Table, Write};
 pub use projector::{Projector, ProjectorSettings};
 pub use read_model::{PROJECTIONS, READ_MODEL, version as read_model_version};
 pub use relay::{Relay, RelaySettings};

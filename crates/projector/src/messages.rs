@@ -6,7 +6,7 @@ use domain::session::{Event, Posted};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::projection::{Projected, Projection, Write};
+use crate::projection::{Projected, Projection, Table, Write};
 
 /// See the module.
 pub(crate) struct Messages;
@@ -59,8 +59,8 @@ impl Projection for Messages {
         1
     }
 
-    fn tables(&self) -> &'static [&'static str] {
-        &["messages"]
+    fn tables(&self) -> &'static [Table] {
+        &[Table { name: "messages", key: &["id"] }]
     }
 
     fn write<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Projected<'a>]) -> Write<'a> {

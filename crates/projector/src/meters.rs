@@ -151,7 +151,7 @@ impl TransactionMeters {
         );
         describe_counter!(
             "convolog_projector_checkpoint_misses_total",
-            "Transactions undone because a checkpoint or a lease was not where it was believed"
+            "Transactions without some tenants, because a checkpoint or a lease was not where it was believed"
         );
         describe_counter!("convolog_projector_rebuilds_total", "Tenants whose rows were rebuilt for a new version");
         Self {
@@ -162,12 +162,10 @@ impl TransactionMeters {
         }
     }
 
-    /// A transaction has ended with so many events in the read tables; `None` when a checkpoint was elsewhere.
-    pub(crate) fn ended(&self, events: Option<usize>, took: Duration) {
+    /// A transaction has ended with so many events in the read tables; `missed` when a checkpoint was elsewhere.
+    pub(crate) fn ended(&self, events: usize, missed: bool, took: Duration) {
         self.duration.record(took);
-        match events {
-            Some(events) => self.events.increment(events as u64),
-            None => self.checkpoint_misses.increment(1),
-        }
+        self.events.increment(events as u64);
+        self.checkpoint_misses.increment(u64::from(missed));
     }
 }

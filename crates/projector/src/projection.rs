@@ -25,6 +25,15 @@ impl<'a> Projected<'a> {
 /// The future of [`Projection::write`].
 pub type Write<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>;
 
+/// A read table, as far as rebuilding and comparing its rows needs it; the columns are read from the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns that tell one row of a tenant from another. The first is never null: rows are replaced in its order.
+    pub key: &'static [&'static str],
+}
+
 /// A read table, or a few that belong together, as a function of the log.
 ///
 /// Rows must not depend on the clock, on chance or on other tables, and each row on the events of one stream only:
@@ -37,7 +46,7 @@ pub trait Projection: Send + Sync {
     fn version(&self) -> i32;
 
     /// The tables that it alone writes.
-    fn tables(&self) -> &'static [&'static str];
+    fn tables(&self) -> &'static [Table];
 
     /// Writes the rows that follow from events of several tenants, each tenant's in `seq` order, each event once.
     fn write<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Projected<'a>]) -> Write<'a>;

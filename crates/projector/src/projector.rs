@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Events};
@@ -13,11 +14,12 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::apply::{Applied, apply};
+use crate::apply::{Step, apply};
 use crate::catch_up::{Progress, catch_up};
 use crate::held::Held;
 use crate::live::{Heard, Live};
 use crate::meters::{self, ProjectorMeters};
+use crate::replay::{Sizes, Upgrade};
 use crate::sweep::{Sweep, number};
 use crate::{Error, READ_MODEL, read_model_version};
 
@@ -40,13 +42,16 @@ pub struct ProjectorSettings {
     pub sweep_without_nats: Duration,
     /// How long a tenant rests whose events can't be projected.
     pub pause: Duration,
+    /// How much of a rebuild is done in one transaction.
+    pub sizes: Sizes,
 }
 
 impl ProjectorSettings {
     /// The defaults under this name.
     pub fn named(holder: impl Into<String>) -> Self {
         let (sweep, sweep_without_nats) = (Duration::from_secs(1), Duration::from_millis(100));
-        Self { holder: holder.into(), sweep, sweep_without_nats, pause: Duration::from_secs(5) }
+        let (pause, sizes) = (Duration::from_secs(5), Sizes::default());
+        Self { holder: holder.into(), sweep, sweep_without_nats, pause, sizes }
     }
 }
 
@@ -59,6 +64,7 @@ pub struct Projector {
     events: Option<Events>,
     subscribing: Option<Subscribing>,
     catch_ups: JoinSet<CaughtUp>,
+    upgrade: Arc<Upgrade>,
     waiting: VecDeque<Vec<TenantId>>,
     /// Tenants whose events can't be projected, and until when they rest; tried again alone, so that they fail nobody
     /// else's transaction.
@@ -94,6 +100,7 @@ impl Projector {
             events: None,
             subscribing: None,
             catch_ups: JoinSet::new(),
+            upgrade: Arc::new(Upgrade::new(settings.sizes)),
             waiting: VecDeque::new(),
             paused: HashMap::new(),
             rest: (Duration::ZERO, Instant::now()),
@@ -219,13 +226,13 @@ impl Projector {
     fn start_catch_ups(&mut self) {
         while self.catch_ups.len() < CATCH_UPS && !self.is_resting() {
             let Some(tenants) = self.waiting.pop_front() else { return };
-            let database = self.database.clone();
+            let (database, upgrade) = (self.database.clone(), self.upgrade.clone());
             let with_epoch = |tenant: &TenantId| Some((*tenant, self.held.epoch_of(*tenant)?));
             let epochs: HashMap<TenantId, i64> = tenants.iter().filter_map(with_epoch).collect();
             let meters = self.meters.transactions.clone();
             self.meters.catch_ups.increment(1);
             let task = async move {
-                let result = catch_up(&database, &epochs, &meters).await;
+                let result = catch_up(&database, &upgrade, &epochs, &meters).await;
                 CaughtUp { tenants, result }
             };
             self.catch_ups.spawn(task.instrument(tracing::debug_span!("catch_up")));
@@ -240,7 +247,7 @@ impl Projector {
             self.trouble = true;
             return;
         };
-        let Progress { at, more } = match result {
+        let Progress { at, more, unfinished } = match result {
             Ok(progress) => progress,
             Err(error) => {
                 self.live.forget(&tenants);
@@ -257,7 +264,8 @@ impl Projector {
                 self.paused.remove(tenant);
             }
             // Whatever was heard is in the log before the next task begins, or is not true.
-            again.extend(heard.map(|_| 0).or(reached.filter(|_| more)).map(|heard| (*tenant, heard)));
+            let unfinished = unfinished.contains(tenant).then_some(0);
+            again.extend(heard.map(|_| 0).or(reached.filter(|_| more)).or(unfinished).map(|heard| (*tenant, heard)));
         }
         self.schedule(again);
         let progress: Vec<_> = at.into_iter().filter(|(_, seq)| *seq > 0).collect();
@@ -306,16 +314,17 @@ impl Projector {
                 return;
             }
             match apply(&self.database, &steps, &self.meters.transactions).await {
-                Ok(Applied::Done) => {
+                Ok(missed) => {
                     self.rest.0 = Duration::ZERO;
-                    self.live.applied(&steps);
-                    let progress: Vec<_> = steps.iter().map(|step| (step.tenant, step.last())).collect();
+                    let (missed, done): (Vec<Step>, Vec<Step>) =
+                        steps.into_iter().partition(|step| missed.contains(&step.tenant));
+                    self.live.applied(&done);
+                    let progress: Vec<_> = done.iter().map(|step| (step.tenant, step.last())).collect();
                     self.bus.projected().ring(&progress);
-                }
-                Ok(Applied::Missed(missed)) => {
-                    tracing::debug!(tenants = missed.len(), "checkpoints are not where they were; reading them again");
-                    let tenants = steps.iter().map(|step| (step.tenant, step.last()));
-                    self.schedule(tenants.collect::<Vec<_>>());
+                    if !missed.is_empty() {
+                        tracing::debug!(tenants = missed.len(), "checkpoints are not where they were, or locked");
+                        self.schedule(missed.iter().map(|step| (step.tenant, step.last())));
+                    }
                 }
                 Err(error) => {
                     let tenants: Vec<TenantId> = steps.iter().map(|step| step.tenant).collect();

@@ -8,7 +8,7 @@ use domain::{Fact, RecordedEvent};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::projection::{Projected, Projection, Write};
+use crate::projection::{Projected, Projection, Table, Write};
 
 /// See the module.
 pub(crate) struct Sessions;
@@ -51,8 +51,8 @@ impl Projection for Sessions {
         1
     }
 
-    fn tables(&self) -> &'static [&'static str] {
-        &["sessions"]
+    fn tables(&self) -> &'static [Table] {
+        &[Table { name: "sessions", key: &["id"] }]
     }
 
     fn write<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Projected<'a>]) -> Write<'a> {

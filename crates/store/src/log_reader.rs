@@ -19,7 +19,7 @@ pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 pub fn select_events_after() -> String {
     format!(
         "select {EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) as t (tenant, after)
-         cross join lateral (select * from events e where e.tenant_id = t.tenant and e.seq > t.after
+         cross join lateral (select * from public.events e where e.tenant_id = t.tenant and e.seq > t.after
                              order by e.seq limit $3) e"
     )
 }

@@ -30,7 +30,7 @@ impl RolePasswords {
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -39,6 +39,7 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
     (6, "monitoring", include_str!("../../../migrations/0006_monitoring.sql")),
     (7, "stream", include_str!("../../../migrations/0007_stream.sql")),
     (8, "ledger", include_str!("../../../migrations/0008_ledger.sql")),
+    (9, "staging", include_str!("../../../migrations/0009_staging.sql")),
     (10, "tenant_plan", include_str!("../../../migrations/0010_tenant_plan.sql")),
 ];
 

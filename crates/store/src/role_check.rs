@@ -42,7 +42,7 @@ const FORBIDDEN: &str = "
       where p.polpermissive and current_user::regrole = any (p.polroles) group by p.polrelid, command having count(*) > 1
     union all select p.proname || ' is not stable' from pg_proc p
       where p.pronamespace = 'public'::regnamespace and p.provolatile <> 's'
-        and p.proname in ('get_current_tenant_id', 'get_current_tenant_ids')
+        and p.proname in ('get_current_tenant_id', 'get_current_tenant_ids', 'get_current_run_id')
     union all select 'row_security is off' where current_setting('row_security') <> 'on'";
 
 /// Fails with [`Error::UnsafeRole`] when the connection's role is a superuser, may bypass row-level security, owns

@@ -3,6 +3,7 @@
 use domain::TenantId;
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Transaction};
+use uuid::Uuid;
 
 use crate::{Error, ProjectorDatabase};
 
@@ -18,9 +19,37 @@ impl TenantsTx {
         database: &ProjectorDatabase,
         tenants: impl IntoIterator<Item = TenantId>,
     ) -> Result<Self, Error> {
+        Self::begin_with(database, "begin", tenants, "").await
+    }
+
+    /// Begins for the rows of one run in the schema `staging`, which are all that an unqualified name means then: a table
+    /// without a twin is an error, never a write to the table that is read.
+    pub async fn begin_staging(
+        database: &ProjectorDatabase,
+        tenants: impl IntoIterator<Item = TenantId>,
+        run: Uuid,
+    ) -> Result<Self, Error> {
+        Self::begin_with(database, "begin", tenants, &staging(run)).await
+    }
+
+    /// The same, and what was there before is seen as it was at one moment.
+    pub async fn begin_staging_snapshot(
+        database: &ProjectorDatabase,
+        tenants: impl IntoIterator<Item = TenantId>,
+        run: Uuid,
+    ) -> Result<Self, Error> {
+        Self::begin_with(database, "begin isolation level repeatable read", tenants, &staging(run)).await
+    }
+
+    async fn begin_with(
+        database: &ProjectorDatabase,
+        begin: &str,
+        tenants: impl IntoIterator<Item = TenantId>,
+        more: &str,
+    ) -> Result<Self, Error> {
         let ids: Vec<String> = tenants.into_iter().map(|tenant| tenant.to_string()).collect();
         let sql = format!(
-            "begin; set local synchronous_commit = off; set local app.current_tenant_ids = '{{{}}}'",
+            "{begin}; set local synchronous_commit = off; set local app.current_tenant_ids = '{{{}}}'{more}",
             ids.join(",")
         );
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
@@ -37,4 +66,12 @@ impl TenantsTx {
     pub async fn commit(self) -> Result<(), Error> {
         Ok(self.transaction.commit().await?)
     }
+}
+
+/// Rows are found by their keys alone: the twins have no statistics that a plan could rely on, and grow while it lives.
+fn staging(run: Uuid) -> String {
+    format!(
+        "; set local search_path = staging; set local app.current_run_id = '{run}'; set local enable_seqscan = off; \
+         set local enable_hashjoin = off; set local enable_mergejoin = off"
+    )
 }

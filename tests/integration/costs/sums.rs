@@ -311,7 +311,7 @@ impl Stage {
         cuts.sort_unstable();
         for part in cuts.windows(2) {
             let facts = Projected::read(&events[part[0]..part[1]]).unwrap();
-            for projection in PROJECTIONS.iter().filter(|projection| TABLES.contains(&projection.tables()[0])) {
+            for projection in PROJECTIONS.iter().filter(|projection| TABLES.contains(&projection.tables()[0].name)) {
                 projection.write(tx.connection(), &facts).await.unwrap();
             }
         }

@@ -1,7 +1,7 @@
 //! What relay, projector and NATS promise when things go wrong: nothing is lost, nothing doubled, reads say where they are.
 
 pub(crate) mod load;
-mod oracle;
+pub(crate) mod oracle;
 pub(crate) mod outside;
 
 pub(crate) mod chain_guard;
@@ -12,6 +12,6 @@ mod min_seq;
 mod nats_lies;
 mod nats_loss;
 mod poison;
-mod rebuild;
+pub(crate) mod rebuild;
 mod relay;
 mod sweep;

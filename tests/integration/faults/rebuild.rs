@@ -8,10 +8,10 @@ use super::group_version::quick_world;
 use super::oracle::{assert_rows_are_those_of_the_log, differences};
 
 /// Numbers that look random and are the same in every run.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -75,7 +75,7 @@ fn cost(chance: &mut Chance, sessions: &[Uuid]) -> Value {
 }
 
 /// One client's share of a history: sessions begun, written to in turn, paid for and ended or not, costs taken back.
-async fn history(user: User, seed: u64, commands: usize) {
+pub(crate) async fn history(user: User, seed: u64, commands: usize) {
     let mut chance = Chance(seed);
     let (mut open, mut costs): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
     for _ in 0..commands {
@@ -85,6 +85,7 @@ async fn history(user: User, seed: u64, commands: usize) {
                 open.push(reply.id());
                 reply
             }
+            (2, _) => user.post("/v1/costs", &cost(&mut chance, &open)).await,
             (1, _) => {
                 let ended = open.swap_remove(usize::try_from(chance.below(open.len() as u64)).unwrap());
                 user.post(&format!("/v1/sessions/{ended}/end"), &json!({})).await
@@ -110,7 +111,10 @@ async fn history(user: User, seed: u64, commands: usize) {
 /// All rows of all read tables as text.
 async fn rows(world: &World) -> Vec<String> {
     let tables = projector::PROJECTIONS.iter().flat_map(|projection| projection.tables());
-    let tables: Vec<String> = tables.map(|table| format!("select '{table} ' || t::text as r from {table} t")).collect();
+    let tables: Vec<String> = tables
+        .map(|table| table.name)
+        .map(|table| format!("select '{table} ' || t::text as r from {table} t"))
+        .collect();
     let sql = format!("select r from ({}) r order by r", tables.join(" union all "));
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&world.database.admin).await.unwrap()
 }
@@ -171,7 +175,7 @@ async fn rows_are_the_same_one_event_at_a_time_and_all_at_once() {
     // All at once, by a worker that finds the log as it is.
     world.stop_nodes().await;
     let tables = projector::PROJECTIONS.iter().flat_map(|projection| projection.tables());
-    for table in tables.chain(&["projection_checkpoints"]) {
+    for table in tables.map(|table| table.name).chain(["projection_checkpoints"]) {
         let sql = sqlx::AssertSqlSafe(format!("delete from {table}"));
         sqlx::query(sql).execute(&world.database.admin).await.unwrap();
     }

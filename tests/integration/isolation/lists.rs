@@ -83,6 +83,7 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             "checkpoints_of of convolog_sweep for convolog_api",
             "heads_of of convolog_sweep for convolog_api",
             "lagging_tenants of convolog_sweep for convolog_projector",
+            "tenants_after of convolog_sweep for convolog_projector",
             "log_progress of convolog_monitor for convolog_api",
             "oldest_snapshot of convolog_monitor for convolog_api",
         ],

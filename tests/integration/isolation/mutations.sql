@@ -79,6 +79,10 @@ alter policy select_convolog_api on messages to convolog_api, convolog_relay;
 --! policies speak of the tenant in the known words: select_convolog_api of messages says (tenant_id = ( SELECT get_current_tenant_id() AS get_current_tenant_id))
 --! no grant without a policy, no policy without a grant: select_convolog_api of messages has no grant
 
+alter policy select_convolog_projector on staging.messages
+  using (tenant_id = any ((select get_current_tenant_ids())::uuid[]));
+--! policies speak of the tenant in the known words: select_convolog_projector of staging.messages says (tenant_id = ANY (( SELECT get_current_tenant_ids() AS get_current_tenant_ids)::uuid[]))
+
 drop policy select_convolog_projector on events;
 --! no grant without a policy, no policy without a grant: convolog_projector may select events without a policy
 
@@ -132,6 +136,9 @@ revoke select on relay_state from convolog_relay;
 alter function get_current_tenant_id() immutable;
 --! the tenant is read by a stable, parallel safe function in SQL without an EXCEPTION block: get_current_tenant_id is immutable
 
+alter function get_current_run_id() immutable;
+--! the tenant is read by a stable, parallel safe function in SQL without an EXCEPTION block: get_current_run_id is immutable
+
 alter function get_current_tenant_ids() parallel unsafe;
 --! the tenant is read by a stable, parallel safe function in SQL without an EXCEPTION block: get_current_tenant_ids is not parallel safe
 
@@ -180,6 +187,7 @@ alter role convolog_sweep superuser;
 --! definer functions have a fixed search path and an owner that nobody logs in as: checkpoints_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: heads_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: lagging_tenants belongs to convolog_sweep
+--! definer functions have a fixed search path and an owner that nobody logs in as: tenants_after belongs to convolog_sweep
 
 alter role convolog_projector createrole createdb replication;
 --! no role has an attribute of power: convolog_projector has CREATEDB

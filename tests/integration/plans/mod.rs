@@ -106,6 +106,8 @@ async fn every_index_is_used_by_a_statement_or_forbids_something() {
     let database = seeded().await;
     let (ids, mut logins) = (ids(&database).await, logins(&database).await);
     let mut unused: Vec<String> = scans(logins.get_mut("convolog_api").unwrap()).await.into_keys().collect();
+    // The twins have the keys of the read tables alone, by which their rows are written.
+    unused.retain(|index| !index.starts_with("staging."));
     for name in ONLY_FORBID {
         assert!(unused.iter().any(|index| index == name), "{name} is named but does not exist");
     }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Args;
-use domain::{Email, TenantId};
-use store::{ApiDatabase, accounts_by_email, tenant_name};
+use domain::TenantId;
+use store::ApiDatabase;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::tenant::choose;
 use super::{Exit, Failure};
 use crate::attach::Attached;
 use crate::import::costs::Format;
@@ -115,7 +116,7 @@ async fn record(
 ) -> Result<Exit, Failure> {
     let attached = Attached::find(&settings.services)?;
     let write_side = WriteSide::attach(&attached).await?;
-    let (tenant, name) = choose(&write_side.database, settings).await?;
+    let (tenant, name) = into(&write_side.database, settings).await?;
     let mut report = Report::new(Progress::new(size, "messages"), now);
     let target = Target::new(write_side.log.clone(), tenant, Uuid::now_v7(), now);
     let imported = import(Some(&target), lines::read(source), stop, &mut report).await;
@@ -128,6 +129,12 @@ async fn record(
     }
     imported?;
     Ok(if report.findings.bad > 0 || report.interrupted { Exit::Found } else { Exit::Done })
+}
+
+/// The tenant that the settings name, and its name.
+async fn into(database: &ApiDatabase, settings: &Settings) -> Result<(TenantId, String), Failure> {
+    let chosen = choose(database, settings.tenant, settings.email.as_deref()).await?;
+    chosen.ok_or_else(|| Failure::usage(NO_TENANT))
 }
 
 /// A file, and its size when it can be read again.
@@ -144,30 +151,6 @@ fn open(file: &Path) -> Result<Source, Failure> {
         return Err(Failure::usage(format!("{} is a folder", file.display())));
     }
     Ok((Box::new(BufReader::with_capacity(256 * 1024, opened)), about.is_file().then_some(about.len())))
-}
-
-/// The tenant that the settings name, and its name.
-async fn choose(database: &ApiDatabase, settings: &Settings) -> Result<(TenantId, String), Failure> {
-    if let Some(tenant) = settings.tenant.map(TenantId) {
-        let name = tenant_name(database, tenant).await?;
-        return name.map(|name| (tenant, name)).ok_or_else(|| Failure::usage(format!("there is no tenant {tenant}")));
-    }
-    let Some(email) = &settings.email else { return Err(Failure::usage(NO_TENANT)) };
-    let email = Email::parse(email).map_err(|error| Failure::usage(format!("--email {email}: {error}")))?;
-    let mut accounts = accounts_by_email(database, &email, None).await?;
-    match (accounts.pop(), accounts.is_empty()) {
-        (None, _) => Err(Failure::usage(format!("nobody with the address {email} belongs to a tenant"))),
-        (Some(only), true) => Ok((only.tenant, only.tenant_name)),
-        (Some(last), false) => {
-            accounts.push(last);
-            let choices =
-                accounts.iter().map(|account| format!("\n  --tenant {}  {}", account.tenant, account.tenant_name));
-            Err(Failure::usage(format!(
-                "{email} belongs to several tenants, choose one:{}",
-                choices.collect::<String>()
-            )))
-        }
-    }
 }
 
 fn print(line: &str) -> Result<(), Failure> {

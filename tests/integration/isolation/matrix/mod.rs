@@ -11,7 +11,7 @@ use tests::TestDatabase;
 use uuid::Uuid;
 
 use cells::{Cell, How, OTHERS, Outcome, VICTIMS, cells};
-use rows::{Table, tenant_tables};
+use rows::{RUN, Table, tenant_tables};
 
 const VICTIM: Uuid = Uuid::from_u128(0xa);
 const OTHER: Uuid = Uuid::from_u128(0xb);
@@ -66,9 +66,10 @@ impl Role {
     }
 
     /// All contexts; the victim's own comes first, so that plans made for it are there to be misused by the others.
-    fn contexts(&self) -> Vec<Context> {
+    fn contexts(&self, staged: bool) -> Vec<Context> {
         let Self { setting, foreign_setting, .. } = self;
-        let set = |value: &str| format!("begin; set local {setting} = '{value}'");
+        let run = if staged { format!("; set local app.current_run_id = '{RUN}'") } else { String::new() };
+        let set = |value: &str| format!("begin; set local {setting} = '{value}'{run}");
         let own = self.tenants(&[VICTIM]);
         let mut contexts = vec![
             ("the tenant itself", set(&own), Asker::Victim),
@@ -87,6 +88,13 @@ impl Role {
         if self.list {
             contexts.push(("several other tenants", set(&self.tenants(&[OTHER, UNKNOWN])), Asker::Other));
             contexts.push(("several tenants", set(&self.tenants(&[UNKNOWN, VICTIM])), Asker::Victim));
+        }
+        if staged {
+            let set =
+                |run: &str| format!("begin; set local {setting} = '{own}'; set local app.current_run_id = '{run}'");
+            contexts.push(("another run of the tenant", set(&UNKNOWN.to_string()), Asker::Nobody));
+            contexts.push(("an empty run", set(""), Asker::Nobody));
+            contexts.push(("no run", format!("begin; set local {setting} = '{own}'"), Asker::Nobody));
         }
         contexts.into_iter().map(|(name, begin, asker)| Context { name, begin, asker }).collect()
     }
@@ -216,16 +224,19 @@ async fn breaches(database: &TestDatabase, pick: impl Fn(&str, &str) -> bool) ->
 
 async fn breaches_of(database: &TestDatabase, role: &Role, tables: Vec<Table>) -> Vec<String> {
     let mut wrong = Vec::new();
-    let contexts = role.contexts();
+    let (plain, staged) = (role.contexts(false), role.contexts(true));
     let mut session = Session::open(database, role).await;
     // Its setting stays NULL: a connection that has ever set it has it empty.
     let mut untouched = Session::open(database, role).await;
     for table in tables {
         let grants: Vec<String> = sqlx::query_scalar(
-            "select p from unnest(array['select', 'insert', 'update', 'delete']) p where has_table_privilege($1, p)",
+            "select p from unnest(array['select', 'insert', 'update', 'delete']) p
+             join pg_class c on c.oid = $2::regclass
+             where has_table_privilege($1, c.oid, p) and has_schema_privilege($1, c.relnamespace, 'usage')",
         )
+        .bind(role.name)
         .bind(&table.name)
-        .fetch_all(&mut session.connection)
+        .fetch_all(&database.admin)
         .await
         .unwrap();
         for cell in cells(&table, VICTIM, OTHER) {
@@ -234,7 +245,7 @@ async fn breaches_of(database: &TestDatabase, role: &Role, tables: Vec<Table>) -
                 let at = || format!("{} {} {} as {context}", role.name, table.name, cell.what);
                 wrong.extend(breach.map(|breach| format!("{}: {breach}", at())));
             };
-            for Context { name, begin, asker } in &contexts {
+            for Context { name, begin, asker } in if table.is_staged() { &staged } else { &plain } {
                 // A missing grant is missing for everybody: the two ends will do.
                 if !granted && !matches!(asker, Asker::Victim | Asker::Garbage) {
                     continue;

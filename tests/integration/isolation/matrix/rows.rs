@@ -3,6 +3,9 @@
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
+/// The run of all rows that belong to one.
+pub(super) const RUN: Uuid = Uuid::from_u128(0xf);
+
 /// A tenant table and how to write a row of it.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
@@ -55,6 +58,11 @@ pub(super) async fn tenant_tables(admin: &mut PgConnection) -> Vec<Table> {
 }
 
 impl Table {
+    /// Whether its rows are seen run by run.
+    pub(super) fn is_staged(&self) -> bool {
+        self.name.starts_with("staging.") && self.name != "staging.progress"
+    }
+
     /// The columns as a list.
     pub(super) fn columns(&self) -> String {
         self.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
@@ -69,6 +77,9 @@ impl Table {
     fn value(&self, column: &Column, tenant: Uuid, n: u16) -> String {
         if column.name == "tenant_id" {
             return format!("'{tenant}'");
+        }
+        if column.name == "run_id" && self.is_staged() {
+            return format!("'{RUN}'");
         }
         if let Some(allowed) = &column.allowed {
             return format!("'{allowed}'");

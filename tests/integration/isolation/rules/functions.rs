@@ -10,7 +10,9 @@ pub(super) const RULES: &[Rule] = &[
               ('get_current_tenant_id',
                'RETURN (NULLIF(current_setting(''app.current_tenant_id''::text, true), ''''::text))::uuid'),
               ('get_current_tenant_ids',
-               'RETURN (NULLIF(current_setting(''app.current_tenant_ids''::text, true), ''''::text))::uuid[]'))
+               'RETURN (NULLIF(current_setting(''app.current_tenant_ids''::text, true), ''''::text))::uuid[]'),
+              ('get_current_run_id',
+               'RETURN (NULLIF(current_setting(''app.current_run_id''::text, true), ''''::text))::uuid'))
             select e.name || ' is ' || coalesce(concat_ws(', ',
                 case p.provolatile when 'i' then 'immutable' when 'v' then 'volatile' end,
                 case when p.proparallel <> 's' then 'not parallel safe' end,

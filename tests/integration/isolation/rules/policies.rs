@@ -21,6 +21,10 @@ pub(super) const RULES: &[Rule] = &[
               select p.*, case
                   when p.role = 'convolog_api' then
                     '(tenant_id = ( SELECT get_current_tenant_id() AS get_current_tenant_id))'
+                  -- Rows of several runs lie in one table.
+                  when p.role = 'convolog_projector' and p.name like 'staging.%' and p.name <> 'staging.progress' then
+                    '((tenant_id = ANY (( SELECT get_current_tenant_ids() AS get_current_tenant_ids)::uuid[])) AND '
+                    || '(run_id = ( SELECT get_current_run_id() AS get_current_run_id)))'
                   when p.role = 'convolog_projector' then
                     '(tenant_id = ANY (( SELECT get_current_tenant_ids() AS get_current_tenant_ids)::uuid[]))'
                   when p.role || ' ' || p.command || ' ' || p.name in

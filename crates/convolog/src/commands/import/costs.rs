@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Settings, Source, choose, open, print};
+use super::{Settings, Source, into, open, print};
 use crate::attach::Attached;
 use crate::commands::{Exit, Failure};
 use crate::import::Progress;
@@ -39,7 +39,7 @@ async fn record(
 ) -> Result<Exit, Failure> {
     let attached = Attached::find(&settings.services)?;
     let write_side = WriteSide::attach(&attached).await?;
-    let (tenant, name) = choose(&write_side.database, settings).await?;
+    let (tenant, name) = into(&write_side.database, settings).await?;
     let ledger = Ledger::new(write_side.database.clone(), write_side.log.clone(), tenant, Uuid::now_v7());
     let passed = pass(Some(&ledger), settings, source, now, stop).await;
     drop(ledger);

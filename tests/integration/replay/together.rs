@@ -1,0 +1,80 @@
+//! Several replays at once, and a replay that is interrupted at any step and taken up again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use projector::replay::Counters;
+use tests::World;
+use tokio_util::sync::CancellationToken;
+
+use super::{LITTLE, execute, replay, rows, staged, tenants_with_a_past};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_replays_of_the_same_tenants_do_no_harm() {
+    let world = World::start().await;
+    let users = tenants_with_a_past(&world, &[5, 30, 100]).await;
+    let right = rows(&world).await;
+    let replay = replay(&world, LITTLE).await;
+    for round in 0..3 {
+        for user in &users {
+            execute(&world, "delete from messages where tenant_id = $1 and role = 'user'", user.tenant).await;
+        }
+        let mut tasks = Vec::new();
+        for restart in [true, false, round == 1] {
+            let replay = replay.clone();
+            tasks.push(store::spawn("replay", async move {
+                let counters = Arc::new(Counters::default());
+                replay.all(2, restart, &counters, &CancellationToken::new()).await.unwrap();
+                assert_eq!(counters.failed.load(Ordering::Relaxed), 0, "{:?}", counters.take_failures());
+            }));
+        }
+        let long = replay.tenant(domain::TenantId(users[2].tenant)).await.unwrap().unwrap();
+        replay.one(long, &Counters::default(), &CancellationToken::new()).await.unwrap();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(rows(&world).await, right);
+    }
+    // Whoever was last may have left marks that another had removed before.
+    replay.all(2, true, &Arc::new(Counters::default()), &CancellationToken::new()).await.unwrap();
+    assert_eq!(staged(&world).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_ended_again_and_again_goes_on_where_it_was() {
+    let world = World::start().await;
+    let users = tenants_with_a_past(&world, &[3, 3, 3, 3, 3, 3, 3, 120]).await;
+    let right = rows(&world).await;
+    for user in &users {
+        execute(&world, "delete from messages where tenant_id = $1", user.tenant).await;
+    }
+    let replay = replay(&world, LITTLE).await;
+    let (mut rounds, mut before) = (0_u64, 0);
+    loop {
+        let stop = CancellationToken::new();
+        let counters = Arc::new(Counters::default());
+        let ending = {
+            let stop = stop.clone();
+            store::spawn("ending", async move {
+                tokio::time::sleep(Duration::from_millis(5 + rounds * 7 % 40)).await;
+                stop.cancel();
+            })
+        };
+        replay.all(1, false, &counters, &stop).await.unwrap();
+        let whole = !stop.is_cancelled();
+        ending.await.unwrap();
+        // It never begins anew.
+        let now = counters.before.load(Ordering::Relaxed);
+        assert!(now >= before || !stop.is_cancelled(), "{now} were done, and {before} before that");
+        before = now.max(before);
+        rounds += 1;
+        assert!(rounds < 500);
+        if whole {
+            break;
+        }
+    }
+    assert!(rounds > 1);
+    assert_eq!(rows(&world).await, right);
+    assert_eq!(staged(&world).await, 0);
+}
