@@ -1,7 +1,7 @@
 """Records costs of every kind, and remembers what they must come to, counted in whole 10^-12: the other way than the
 consumer that it examines.
 
-billing_costs.py record <URL> <file> <rounds>    billing_costs.py expect <file>
+billing_costs.py register <URL>    billing_costs.py record <URL> <file> <rounds>    billing_costs.py expect <file>
 """
 
 import json
@@ -91,9 +91,16 @@ def costs():
     ]
 
 
+def account():
+    return {"email": os.environ["BILLING_EMAIL"], "password": os.environ["BILLING_PASSWORD"]}
+
+
+def register(url):
+    call(url, "", "/v1/auth/register", {**account(), "tenant_name": "Billed", "name": "Bill"})
+
+
 def record(url, file, rounds):
-    login = {"email": os.environ["BILLING_EMAIL"], "password": os.environ["BILLING_PASSWORD"]}
-    token = call(url, "", "/v1/auth/login", login)["access_token"]
+    token = call(url, "", "/v1/auth/login", account())["access_token"]
     expected = Expected(file)
     for _ in range(int(rounds)):
         # Each alone, and all again in a batch; of both some are voided.
@@ -119,4 +126,4 @@ def expect(file):
         print(ledger, row["version"], json.dumps(totals))
 
 
-{"record": record, "expect": expect}[sys.argv[1]](*sys.argv[2:])
+{"register": register, "record": record, "expect": expect}[sys.argv[1]](*sys.argv[2:])

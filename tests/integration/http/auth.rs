@@ -94,7 +94,8 @@ async fn who_has_an_account_in_several_tenants_chooses_one() {
     let answer = log_in(&world, &json!({"email": "ada@example.com", "password": PASSWORD})).await.reply();
     assert_problem(&answer, 409, "tenant_required");
     // Only those that the password opens.
-    assert_eq!(answer.body["tenants"], json!([one["tenant"], two["tenant"]]));
+    let choice = |signed_in: &Value| json!({"id": signed_in["tenant"]["id"], "name": signed_in["tenant"]["name"]});
+    assert_eq!(answer.body["tenants"], json!([choice(&one), choice(&two)]));
     for (id, tenant) in [(first, &one), (second, &two)] {
         let body = json!({"email": "ada@example.com", "password": PASSWORD, "tenant_id": id});
         let answer = log_in(&world, &body).await.reply();

@@ -6,7 +6,7 @@ use convolog::import::Progress;
 use convolog::import::costs::{Format, Ledger, Report, read, run};
 use domain::{Currency, TenantId};
 use serde_json::json;
-use tests::{User, World};
+use tests::{User, World, eventually};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -157,6 +157,25 @@ async fn two_imports_of_one_file_at_the_same_time_record_each_cost_once() {
     assert_eq!((one.findings.bad, other.findings.bad), (0, 0));
     assert_eq!((one.new + other.new, one.there + other.there), (600, 600));
     assert_eq!(count(&world, &user).await, 600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cost_that_somebody_else_records_between_look_up_and_append_is_there() {
+    let world = World::start().await;
+    let user = world.tenant().await;
+    let text = "id,date,cost\na,2026-11-02,1\n";
+    // Both have looked for it when the first append goes on.
+    let mut held = world.database.admin.begin().await.unwrap();
+    let head = sqlx::query("select 1 from tenant_heads where tenant_id = $1 for update").bind(user.tenant);
+    head.execute(&mut *held).await.unwrap();
+    let (_, log, _) = world.nodes[0].write_side().unwrap();
+    let release = async {
+        eventually("both appends wait", async || log.waiting().0 == 2).await;
+        held.commit().await.unwrap();
+    };
+    let (one, other, ()) = tokio::join!(import(&world, &user, text), import(&world, &user, text), release);
+    assert_eq!((one.new + other.new, one.there + other.there), (1, 1));
+    assert_eq!((one.findings.bad + other.findings.bad, count(&world, &user).await), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,7 +106,7 @@ impl Upgrade {
                 Stepped::More(_) => left -= 1,
                 // Whoever comes next sees rows of this version and nothing to do.
                 Stepped::Ending(_) => {}
-                ended => return Ok(ended),
+                ended @ (Stepped::Done | Stepped::NotOurs) => return Ok(ended),
             }
         }
         Ok(Stepped::More(0))

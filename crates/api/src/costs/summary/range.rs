@@ -1,8 +1,8 @@
 //! The range of a summary: its edges on quarters of an hour, its buckets few enough to be told.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use domain::Period;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::MAX_ROWS;
 use super::buckets::{Bucket, month_of, since_quarter};
@@ -21,22 +21,28 @@ impl Range {
         zone: &str,
         now: DateTime<Utc>,
     ) -> Result<Self, Violation> {
-        let zone: Tz = zone.parse().map_err(|_unknown| {
-            let detail = "is no name of the IANA time zone database, for example Europe/Berlin";
-            Violation::in_query("timezone", "unknown_time_zone", detail)
-        })?;
-        let (month, end) = month_of(now, zone);
+        let zone = time_zone(zone)?;
+        let (month, end) = month_of(now, &zone);
         let (from, to) = (edge("from", from.unwrap_or(month))?, edge("to", to.unwrap_or(end))?);
         if from >= to {
             return Err(Violation::in_query("to", "empty_range", "must be later than from"));
         }
         let Some(bucket) = bucket else { return Ok(Self(vec![from, to])) };
-        bucket.edges(from, to, zone, MAX_ROWS).map(Self).ok_or_else(|| {
+        bucket.edges(from, to, &zone, MAX_ROWS).map(Self).ok_or_else(|| {
             let detail =
                 format!("the range has more than {MAX_ROWS} of these; ask for a shorter range or for longer buckets");
             Violation::in_query("bucket", "too_many_rows", &detail)
         })
     }
+}
+
+/// By its name in the IANA database. The rules are those that the binary was built with, wherever it runs.
+fn time_zone(name: &str) -> Result<TimeZone, Violation> {
+    let zone = TimeZoneDatabase::bundled().get(name).ok().filter(|zone| !zone.is_unknown());
+    zone.ok_or_else(|| {
+        let detail = "is no name of the IANA time zone database, for example Europe/Berlin";
+        Violation::in_query("timezone", "unknown_time_zone", detail)
+    })
 }
 
 /// A time at which a sum can begin or end.

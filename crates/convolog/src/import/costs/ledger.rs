@@ -2,6 +2,7 @@
 //! new is written.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::ledger::{Event, Recorded, cost_claim};
@@ -15,6 +16,10 @@ use crate::import::{CHANGED, record_cost};
 
 /// How often a batch is looked through again because somebody else has recorded one of its costs meanwhile.
 const MAX_ROUNDS: usize = 10;
+/// How often a batch is put off because the database is busy, and for how long each time.
+const MAX_WAITS: usize = 60;
+/// See [`MAX_WAITS`].
+const WAIT: Duration = Duration::from_millis(500);
 
 /// Where costs go.
 #[derive(Clone)]
@@ -71,16 +76,16 @@ impl Ledger {
     /// When the store fails; some of them may be recorded then, and will be found the next time.
     pub async fn record(&self, rows: Vec<(u64, Row)>) -> Result<Vec<Settled>, store::Error> {
         let mut pending = self.pending(rows);
-        for _ in 0..MAX_ROUNDS {
-            self.find_those_there(&mut pending).await?;
-            let new = pending.iter().filter(|cost| cost.open);
-            let new: Vec<_> = new.map(|cost| (cost.occurred_at, cost.recorded.clone())).collect();
-            if new.is_empty() {
-                break;
-            }
-            let Some(seq) = self.append(new).await? else { continue };
-            for cost in pending.iter_mut().filter(|cost| cost.open) {
-                (cost.open, cost.settled.fate) = (false, Ok(Fate::New(seq)));
+        let (mut rounds, mut waits) = (0, 0);
+        while rounds < MAX_ROUNDS && pending.iter().any(|cost| cost.open) {
+            match self.record_open(&mut pending).await {
+                Ok(()) => rounds += 1,
+                // Nothing was done, and an import has time: others go first.
+                Err(store::Error::Overloaded) if waits < MAX_WAITS => {
+                    waits += 1;
+                    tokio::time::sleep(WAIT).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         let fates: Vec<_> = pending.iter().map(|cost| cost.settled.fate.clone()).collect();
@@ -89,6 +94,22 @@ impl Ledger {
             Some(fate) => Settled { fate: fate.map(|_| Fate::There), ..settled },
         });
         Ok(settled.collect())
+    }
+
+    /// Finds or appends those that are open; they stay so when somebody else has just recorded one of them.
+    async fn record_open(&self, pending: &mut [Pending]) -> Result<(), store::Error> {
+        self.find_those_there(pending).await?;
+        let new = pending.iter().filter(|cost| cost.open);
+        let new: Vec<_> = new.map(|cost| (cost.occurred_at, cost.recorded.clone())).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        if let Some(seq) = self.append(new).await? {
+            for cost in pending.iter_mut().filter(|cost| cost.open) {
+                (cost.open, cost.settled.fate) = (false, Ok(Fate::New(seq)));
+            }
+        }
+        Ok(())
     }
 
     /// The rows as costs, of which each id is open once.
