@@ -89,7 +89,9 @@ async fn rows_as_of_a_number_are_those_of_a_log_that_ends_there() {
         let mut now = Vec::new();
         for table in tables() {
             let sql = format!("select '{0} ' || t::text from {0} t", table.name);
-            now.extend(sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch_all(&world.database.admin).await.unwrap());
+            now.extend(
+                sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch_all(&world.database.admin).await.unwrap(),
+            );
         }
         now.sort();
         assert_eq!(&now, then, "as of {cut}");

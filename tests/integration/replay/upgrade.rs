@@ -114,14 +114,13 @@ async fn a_replay_leaves_the_rows_of_another_version_alone() {
     let mut expected = vec![users[0].tenant, users[1].tenant];
     expected.sort();
     assert_eq!(spoilt, expected);
-    let versions: i64 = sqlx::query_scalar(
-        "select count(*) from projection_checkpoints where group_name = $1 and version = $2",
-    )
-    .bind(READ_MODEL)
-    .bind(read_model_version() + 1)
-    .fetch_one(&world.database.admin)
-    .await
-    .unwrap();
+    let versions: i64 =
+        sqlx::query_scalar("select count(*) from projection_checkpoints where group_name = $1 and version = $2")
+            .bind(READ_MODEL)
+            .bind(read_model_version() + 1)
+            .fetch_one(&world.database.admin)
+            .await
+            .unwrap();
     assert_eq!(versions, 2);
     assert_eq!(staged(&world).await, 0);
 }
