@@ -2,7 +2,7 @@
 //!
 //! Three processes, so that their CPU can be told apart: this one starts the services, runs `pgbench` and adds up;
 //! `bench node` is the product; `bench load` sends the requests.
-#![expect(clippy::float_arithmetic, reason = "ratios and percentiles, no amounts of money")]
+#![expect(clippy::float_arithmetic, clippy::disallowed_types, reason = "ratios and percentiles, no amounts of money")]
 
 mod fleet;
 mod http;

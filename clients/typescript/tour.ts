@@ -86,9 +86,29 @@ assert.equal(expect(await end(etag), 200).seq, 5);
 assert.equal(refused(await end(etag), 412, "version_mismatch").current_version, 3);
 refused(await end(), 409, "session_ended");
 
+// Record what it has cost, and read it with the session.
+const cost = expect(
+  await client.POST("/v1/costs", {
+    body: {
+      service: "llm",
+      provider: "openai",
+      amount: "0.000123",
+      session_id: session.id,
+      usage: [{ type: "input_uncached", quantity: 420 }, { type: "output_text", quantity: "96" }],
+    },
+  }),
+  201,
+);
+assert.equal(cost.seq, 6);
+const paid = await client.GET("/v1/sessions/{id}", { params: { path, query: { min_seq: cost.seq } } });
+const usd = { currency: "USD", amount: "0.000123", recorded: 1, voided: 0, unpriced: 0 };
+assert.deepEqual(expect(paid, 200).cost, [usd]);
+const line = expect(await client.GET("/v1/costs/{id}", { params: { path: { id: cost.id } } }), 200);
+assert.deepEqual([line.amount, line.usage[1]], ["0.000123", { type: "output_text", quantity: "96", unit: "tokens" }]);
+
 // Read the log.
 const events = expect(await client.GET("/v1/events", { params: { query: { after: 3, limit: 1 } } }), 200);
-assert.deepEqual([events.next_after, events.head], [4, 5]);
+assert.deepEqual([events.next_after, events.head], [4, 6]);
 const [event] = events.data;
 assert.equal(event?.type, "convolog.session.message_posted.v1");
 assert.equal(event?.sequence, "00000000000000000004");

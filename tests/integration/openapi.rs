@@ -247,16 +247,29 @@ async fn real_answers_are_as_the_document_says() {
     let (messages, like) = (format!("/v1/sessions/{id}/messages"), "/v1/sessions/{id}/messages");
     let attachments =
         json!([{"kind": "image", "url": "u"}, {"kind": "f", "url": "u", "name": "n", "media_type": "m", "size": 1}]);
-    let said = json!({"role": "user", "content": "Hello", "attachments": attachments});
+    let cost = json!({"service": "llm", "provider": "openai", "amount": "0.10"});
+    let said = json!({"role": "user", "content": "Hello", "attachments": attachments, "cost": cost});
     for headers in [&[][..], &[("idempotency-key", "m")], &[("idempotency-key", "m")]] {
         w.ask(&ada, post.clone(), &messages, like, headers, Some(said.clone())).await;
     }
+    tell_of_costs(w, &ada).await;
     let events = w.ask(&ada, get.clone(), "/v1/events?limit=200", "/v1/events", &[], None).await;
     let head = events.body["head"].as_u64().unwrap();
     for query in ["min_seq=1&limit=1", "cursor=x", "limit=0", "min_seq=999999", "order=desc"] {
         w.ask(&ada, get.clone(), &format!("{messages}?{query}"), like, &[], None).await;
         w.ask(&ada, get.clone(), &format!("/v1/sessions?{query}"), "/v1/sessions", &[], None).await;
         w.ask(&ada, get.clone(), &format!("/v1/events?{query}"), "/v1/events", &[], None).await;
+    }
+    let (summary, periods, period) = ("/v1/costs/summary", "/v1/costs/periods", "/v1/costs/periods/{period}");
+    for query in
+        ["bucket=day&group_by=session,model,provider,service", "timezone=x", "min_seq=999999", "limit=1", "cursor=x"]
+    {
+        w.ask(&ada, get.clone(), &format!("{summary}?{query}"), summary, &[], None).await;
+        w.ask(&ada, get.clone(), &format!("{periods}?{query}"), periods, &[], None).await;
+        w.ask(&ada, get.clone(), &format!("{periods}/2026-11?{query}"), period, &[], None).await;
+    }
+    for path in ["2026-11", "2026-13"] {
+        w.ask(&ada, get.clone(), &format!("{periods}/{path}"), period, &[], None).await;
     }
     let (one, like_one) = (format!("/v1/sessions/{id}?min_seq={head}"), "/v1/sessions/{id}");
     let read = w.ask(&ada, get.clone(), &one, like_one, &[], None).await;
@@ -281,6 +294,45 @@ async fn real_answers_are_as_the_document_says() {
         .collect();
     assert_eq!(all.difference(&successes).copied().collect::<Vec<_>>(), ["followEvents", "readDocs", "readMetrics"]);
     assert!(witness.seen.len() >= 35, "{:?}", witness.seen);
+}
+
+/// Records, reads and voids costs.
+async fn tell_of_costs(w: &mut Witness, ada: &User) {
+    let (get, post) = (Method::GET, Method::POST);
+    let unknown = Uuid::now_v7();
+    let cost = json!({"service": "llm", "provider": "openai", "amount": "0.10", "id": unknown, "metadata": {"a": 1},
+                      "usage": [{"type": "output_text", "quantity": 96}]});
+    let recorded = w.ask(ada, post.clone(), "/v1/costs", "/v1/costs", &[], Some(cost.clone())).await;
+    for body in [
+        cost,
+        json!({"service": "llm", "provider": "openai", "amount": 1}),
+        json!({"service": "other", "provider": "p"}),
+    ] {
+        w.ask(ada, post.clone(), "/v1/costs", "/v1/costs", &[], Some(body)).await;
+    }
+    let mixed = json!([{"service": "llm", "provider": "p"}, {"id": unknown, "service": "llm"}, 7, {"id": unknown, "service": "llm", "provider": "p"}]);
+    let batch = "/v1/costs/batch";
+    for (items, atomic) in
+        [(mixed.clone(), json!(false)), (mixed.clone(), json!(false)), (mixed, json!(true)), (json!([]), json!(null))]
+    {
+        let body = Some(json!({"items": items, "atomic": atomic}));
+        w.ask(ada, post.clone(), batch, batch, &[("idempotency-key", "batch")], body).await;
+    }
+    let seq = recorded.seq() + 1;
+    for id in [recorded.id(), Uuid::now_v7()] {
+        let (one, void) = (format!("/v1/costs/{id}"), format!("/v1/costs/{id}/void"));
+        w.ask(ada, get.clone(), &format!("{one}?min_seq={seq}"), "/v1/costs/{id}", &[], None).await;
+        for (headers, reason) in
+            [(&[("if-match", "\"9\"")][..], json!("r")), (&[], json!(0)), (&[], json!("r")), (&[], json!(null))]
+        {
+            let body = Some(json!({"reason": reason}));
+            w.ask(ada, post.clone(), &void, "/v1/costs/{id}/void", headers, body).await;
+        }
+        w.ask(ada, get.clone(), &format!("{one}?min_seq={}", seq + 1), "/v1/costs/{id}", &[], None).await;
+    }
+    for query in ["", "?limit=1&from=2026-11-01T00:00:00Z&voided=true", "?currency=usd", "?cursor=x"] {
+        w.ask(ada, get.clone(), &format!("/v1/costs{query}"), "/v1/costs", &[], None).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,10 +139,14 @@ fn hash(parts: &Parts, body: &[u8]) -> [u8; 32] {
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let text = checked(bytes)?;
+    parse_text(checked(bytes)?).map_err(Error::invalid)
+}
+
+/// Reads text that was checked, or a part of it.
+pub(crate) fn parse_text<T: DeserializeOwned>(text: &str) -> Result<T, Violation> {
     let mut json = serde_json::Deserializer::from_str(text);
     let read: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut json);
-    read.map(|Object(value)| value).map_err(|failed| Error::invalid(violation(&failed)))
+    read.map(|Object(value)| value).map_err(|failed| violation(&failed))
 }
 
 /// Where the value did not fit, and why, without the position in the text: the pointer says it better.

@@ -85,7 +85,7 @@ impl Answers for Changed {
 }
 
 /// What may happen to any command in the log.
-const FAILURES: [Code; 4] = [Code::EventTooLarge, Code::Overloaded, Code::NewerEvent, Code::OutcomeUnknown];
+pub(crate) const FAILURES: [Code; 4] = [Code::EventTooLarge, Code::Overloaded, Code::NewerEvent, Code::OutcomeUnknown];
 
 /// 201 with `Location`.
 pub(crate) fn created(outcome: &Outcome<Uuid>, location: String) -> Created {
@@ -108,10 +108,15 @@ fn done(outcome: &Outcome<Uuid>) -> Done {
 
 fn headers(outcome: &Outcome<Uuid>) -> HeaderMap {
     let mut headers = HeaderMap::from_iter([(header::ETAG, etag(outcome.version))]);
-    if outcome.replayed {
+    say_replayed(&mut headers, outcome.replayed);
+    headers
+}
+
+/// Marks an answer that was given before.
+pub(crate) fn say_replayed(headers: &mut HeaderMap, replayed: bool) {
+    if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    headers
 }
 
 /// An error of the log as the client is told; rejections are the endpoint's to explain.

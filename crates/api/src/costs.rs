@@ -1,15 +1,24 @@
 //! `/v1/costs`: record what AI services cost, take it back, read and add it up.
 
+pub(crate) mod batch;
+pub(crate) mod list;
+mod moment;
 mod new_cost;
+pub(crate) mod periods;
+mod row;
+pub(crate) mod summary;
+mod total;
+pub(crate) mod void;
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::ledger::{Event, Recorded, cost_claim};
 use domain::{Category, TenantId};
 use store::{Posting, Stop, Unit};
 use uuid::Uuid;
 
 pub(crate) use new_cost::NewCost;
+pub(crate) use total::{Total, column};
 
 use crate::{
     body::JsonBody,
@@ -21,13 +30,21 @@ use crate::{
     openapi::{About, Tag},
     state::Api,
     trace_context::Origin,
+    violation::Violation,
 };
+
+/// How long ago a cost may have occurred: a bill of the month before still finds its ledger.
+const MAX_AGE: TimeDelta = TimeDelta::days(35);
+/// How far ahead it may lie: clocks differ.
+const MAX_AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// A cost that is ready to be recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
     /// When it occurred.
     pub(crate) occurred_at: DateTime<Utc>,
+    /// Whether its sender has said so.
+    pub(crate) has_own_time: bool,
     /// The id of its event.
     pub(crate) event_id: Uuid,
     /// What its event says.
@@ -35,6 +52,22 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
+    /// Whether it occurred recently enough. To be asked in the command, after its key was looked up: a request that is
+    /// repeated gets its first answer however late it is.
+    pub(crate) fn is_timely(&self, now: DateTime<Utc>) -> Result<(), Violation> {
+        if (now - MAX_AGE..=now + MAX_AHEAD).contains(&self.occurred_at) {
+            return Ok(());
+        }
+        let detail = "must be at most 35 days ago and at most 5 minutes ahead";
+        Err(Violation::in_body(["occurred_at"], "invalid_value", detail))
+    }
+
+    /// Whether it says what was recorded then. A time that it does not say is not compared.
+    pub(crate) fn repeats(&self, occurred_at: DateTime<Utc>, recorded: &Recorded) -> bool {
+        let same_time = !self.has_own_time || self.occurred_at == occurred_at;
+        same_time && self.recorded.charge == recorded.charge && self.recorded.metadata == recorded.metadata
+    }
+
     /// Appends it to its ledger; its id is taken from then on.
     pub(crate) fn record<E>(&self, unit: &mut Unit<'_>, tenant: TenantId) -> Result<(), Stop<E>> {
         unit.claim(cost_claim(self.recorded.cost_id));
@@ -52,7 +85,7 @@ pub(crate) const RECORD: About = About {
     text: "Adds a line to the ledger of the calendar month in which it occurred. It may have occurred up to 35 days \
            ago and, because clocks differ, up to 5 minutes ahead. `version` is the number of its event in that ledger.",
     codes: &[Code::IdTaken],
-    links: &[],
+    links: &["readCost", "voidCost"],
 };
 
 pub(crate) async fn record(
@@ -64,9 +97,11 @@ pub(crate) async fn record(
     JsonBody { value: body, received }: JsonBody<NewCost>,
 ) -> Result<Created, Error> {
     let context = command::context(&api, &caller, origin, key, received);
-    let cost = body.check(context.occurred_at).map_err(Error::invalid)?;
+    let now = context.occurred_at;
+    let cost = body.check(now).map_err(Error::invalid)?;
     let tenant = caller.context.tenant();
     let outcome = api.inner.log.execute(context, move |unit| {
+        cost.is_timely(now).map_err(|violation| Stop::reject(Error::invalid(violation)))?;
         cost.record::<Error>(unit, tenant)?;
         Ok(cost.recorded.cost_id)
     });

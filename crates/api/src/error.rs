@@ -85,6 +85,8 @@ codes! {
     SessionEnded = "session_ended", CONFLICT, "The session has ended", None;
     /// The client chose an id that is taken.
     IdTaken = "id_taken", CONFLICT, "The id is already taken", None;
+    /// The cost was voided before.
+    AlreadyVoided = "already_voided", CONFLICT, "The cost is already voided", None;
     /// The credentials fit several tenants.
     TenantRequired = "tenant_required", CONFLICT, "Several tenants fit: choose one", None;
     /// `If-Match` does not name the current version.

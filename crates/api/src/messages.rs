@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use store::Stop;
 use uuid::Uuid;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     caller::Caller,
     command::{self, Created, created, refused},
     conditions::NoCondition,
+    costs::{self, NewCost, Total},
     cursor::{Cursor, Scope},
     error::{Code, Error},
     idempotency::IdempotencyKey,
@@ -27,6 +29,7 @@ use crate::{
     sessions::rejected,
     state::Api,
     trace_context::Origin,
+    violation::Violation,
 };
 
 /// What is said.
@@ -48,6 +51,10 @@ pub(crate) struct PostMessage {
     /// Free-form, for example model and latency; at most 16 KiB of JSON; comes back byte for byte.
     #[schemars(with = "Option<AnyObject>")]
     metadata: Option<JsonObject>,
+    /// What it has cost, recorded with it or not at all. Its id is the UUIDv5 of `cost` in the name space of the message's
+    /// id; that and the ids of session and message are best left out.
+    #[schemars(with = "Option<NewCost>")]
+    cost: Option<Object<NewCost>>,
 }
 
 fn with_attachment() -> serde_json::Value {
@@ -56,6 +63,8 @@ fn with_attachment() -> serde_json::Value {
         "attachments": [{"kind": "file", "url": "https://files.example.com/prices.pdf", "name": "prices.pdf",
             "media_type": "application/pdf", "size": 48213}],
         "metadata": {"model": "gpt-4o", "latency_ms": 830},
+        "cost": {"service": "llm", "provider": "openai", "model": "gpt-4o", "amount": "0.000123", "usage": [
+            {"type": "input_uncached", "quantity": 420}, {"type": "output_text", "quantity": 96}]},
     })
 }
 
@@ -85,13 +94,15 @@ pub(crate) struct MessageRow {
     /// Its place in the session; the start and the end of the session are counted too.
     #[schemars(range(min = 2))]
     version: i64,
+    /// What the message has cost, by currency; empty when no cost was recorded.
+    cost: Vec<Total>,
 }
 
 fn example() -> serde_json::Value {
     json!({
         "id": "01a2046a-b6a6-7000-8000-000000000006", "session_id": "01a2046a-b446-7000-8000-000000000003",
         "role": "user", "content": "Do you ship to Portugal?", "attachments": [], "metadata": null,
-        "posted_at": "2026-11-22T18:00:32.166256Z", "version": 2,
+        "posted_at": "2026-11-22T18:00:32.166256Z", "version": 2, "cost": [],
     })
 }
 
@@ -126,7 +137,8 @@ pub(crate) const POST: About = About {
     id: "postMessage",
     tag: Tag::Messages,
     summary: "Post a message",
-    text: "Adds to an open session what somebody has said.",
+    text: "Adds to an open session what somebody has said. With a `cost` that is recorded by the same command: both or \
+           neither. `version` and `ETag` are those of the message.",
     codes: &[Code::IdTaken, Code::SessionEnded],
     links: &[],
 };
@@ -142,6 +154,10 @@ pub(crate) async fn post(
 ) -> Result<Created, Error> {
     body.check()?;
     let id = body.id.unwrap_or_else(Uuid::now_v7);
+    let context = command::context(&api, &caller, origin, key, received);
+    let (tenant, now) = (caller.context.tenant(), context.occurred_at);
+    let in_cost = |violation: Violation| Error::invalid(violation.below("/cost"));
+    let cost = body.cost.map(|Object(told)| told.of_message(session, id, now)).transpose().map_err(in_cost)?;
     let posted = Posted {
         message_id: MessageId(id),
         role: body.role.0,
@@ -149,15 +165,18 @@ pub(crate) async fn post(
         attachments: body.attachments.into_iter().map(|Object(attachment)| attachment.into()).collect(),
         metadata: body.metadata,
     };
-    let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
         // One that we made too: it is unique, but once a client has read it, it may be chosen for another message of
         // any session, and two messages of one id stop the projector.
         unit.claim(format!("message/{id}"));
-        unit.run::<Session, Rejection>(session, Command::PostMessage(posted.clone()))?;
+        unit.run::<Session, Refusal>(session, Command::PostMessage(posted.clone()))?;
+        if let Some(cost) = &cost {
+            cost.is_timely(now).map_err(|violation| Stop::reject(Refusal(in_cost(violation))))?;
+            cost.record(unit, tenant)?;
+        }
         Ok(id)
     });
-    let outcome = outcome.await.map_err(|error| refused(error, rejected))?;
+    let outcome = outcome.await.map_err(|error| refused(error, |Refusal(error)| error))?;
     Ok(created(&outcome, format!("/v1/sessions/{session}/messages")))
 }
 
@@ -172,7 +191,17 @@ impl MessageRow {
             metadata: raw(row.try_get("metadata")?)?,
             posted_at: row.try_get("posted_at")?,
             version: row.try_get("version")?,
+            cost: Total::of_column(row.try_get("cost")?)?,
         })
+    }
+}
+
+/// Why a message was not posted.
+struct Refusal(Error);
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self(rejected(rejection))
     }
 }
 
@@ -199,7 +228,7 @@ pub(crate) async fn list(
     let tenant = caller.context.tenant();
     let filters = format!("session={session}");
     let scope = Scope { route: "GET /v1/sessions/{id}/messages", tenant, filters: &filters, order };
-    let from = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or(start);
+    let [from] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or([start]);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let exists: Option<i32> = sqlx::query_scalar("select 1 from sessions where tenant_id = $1 and id = $2")
@@ -212,9 +241,10 @@ pub(crate) async fn list(
     }
     let sql = format!(
         "select id, session_id, role, content, attachments::text as attachments, metadata::text as metadata,
-                posted_at, version
-         from messages where tenant_id = $1 and session_id = $2 and version {comparison} $3
-         order by version {order} limit $4"
+                posted_at, version, {cost}
+         from messages m where tenant_id = $1 and session_id = $2 and version {comparison} $3
+         order by version {order} limit $4",
+        cost = costs::column("message_costs", "message_id = m.id"),
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(tenant.0)
@@ -224,6 +254,6 @@ pub(crate) async fn list(
         .fetch_all(read.connection())
         .await?;
     let rows = rows.iter().map(MessageRow::from_row).collect::<Result<Vec<_>, _>>()?;
-    let page = Page::new(rows, query.limit, |row| scope.encode(row.version));
+    let page = Page::new(rows, query.limit, |row| scope.encode([row.version]));
     read.answer(&page).await
 }

@@ -18,7 +18,7 @@ pub struct PathParams<T>(pub T);
 
 impl<T: JsonSchema> Part for PathParams<T> {
     fn describe(operation: &mut Operation<'_>) {
-        operation.takes_path::<T>();
+        operation.takes_path::<T>("What is not an id is answered like an id that does not exist.");
         operation.fails(&[Code::NotFound]);
     }
 }
@@ -38,7 +38,7 @@ fn id(text: &str) -> Option<Uuid> {
 }
 
 /// A route declared with other parameters than its handler takes is our fault, everything else the client's.
-fn refusal(rejection: PathRejection) -> Error {
+pub(crate) fn refusal(rejection: PathRejection) -> Error {
     if rejection.status().is_client_error() { Error::not_found() } else { Error::internal(rejection) }
 }
 

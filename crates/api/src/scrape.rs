@@ -1,4 +1,5 @@
 //! `GET /metrics`: what the process has counted, and what is so at the moment, for Prometheus.
+#![expect(clippy::disallowed_types, reason = "the values of metrics are floating point numbers")]
 
 use axum::extract::State;
 use axum::http::header;

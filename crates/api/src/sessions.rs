@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use domain::JsonObject;
 use domain::session::{Command, MAX_METADATA, Mode, Rejection, Session, Started};
+use domain::{JsonObject, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use store::ExecuteError;
+use store::{ExecuteError, Stop};
 use uuid::Uuid;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     caller::Caller,
     command::{self, Changed, Created, changed, created, id_taken, refused},
     conditions::{IfMatch, NoCondition, mismatch},
+    costs::{self, Total},
     cursor::{Cursor, Scope},
     error::{Code, Error},
     idempotency::IdempotencyKey,
@@ -82,6 +83,8 @@ pub(crate) struct SessionRow {
     /// Version of its own last change; messages do not change it. The same as in `ETag`.
     #[schemars(range(min = 1))]
     version: i64,
+    /// What was recorded with its id, by currency; empty when no cost was.
+    cost: Vec<Total>,
     #[serde(skip)]
     seq: i64,
 }
@@ -92,6 +95,7 @@ fn example() -> serde_json::Value {
         "widget_id": null, "meeting_id": null, "personality_id": null, "metadata": {"channel": "web"},
         "message_count": 1, "started_at": "2026-11-22T18:00:31.558001Z", "ended_at": null,
         "last_message_at": "2026-11-22T18:00:32.166256Z", "version": 1,
+        "cost": [{"currency": "USD", "amount": "0.000123", "recorded": 1, "voided": 0, "unpriced": 0}],
     })
 }
 
@@ -150,9 +154,14 @@ pub(crate) async fn start(
     body.check()?;
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
+    // Nothing but costs is written into a ledger, also into one that has not begun.
+    let is_ledger = id.is_some_and(|id| Period::is_stream(caller.context.tenant(), id));
     let id = id.unwrap_or_else(Uuid::now_v7);
     let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
+        if is_ledger {
+            return Err(Stop::reject(Rejection::AlreadyStarted));
+        }
         unit.start::<Session, Rejection>(id, Command::Start(started.clone()))?;
         Ok(id)
     });
@@ -203,8 +212,14 @@ pub(crate) fn rejected(rejection: Rejection) -> Error {
     }
 }
 
-const COLUMNS: &str = "s.id, s.status, s.mode, s.widget_id, s.meeting_id, s.personality_id, s.metadata::text as metadata, \
-     s.message_count, s.started_at, s.ended_at, s.last_message_at, s.version, s.seq";
+/// The columns that [`SessionRow::from_row`] reads, of an alias `s` of the tenant `$1`.
+fn columns() -> String {
+    let cost = costs::column("session_costs", "session_id = s.id");
+    format!(
+        "s.id, s.status, s.mode, s.widget_id, s.meeting_id, s.personality_id, s.metadata::text as metadata,
+         s.message_count, s.started_at, s.ended_at, s.last_message_at, s.version, s.seq, {cost}"
+    )
+}
 
 impl SessionRow {
     fn from_row(row: &PgRow) -> Result<Self, Error> {
@@ -221,6 +236,7 @@ impl SessionRow {
             ended_at: row.try_get("ended_at")?,
             last_message_at: row.try_get("last_message_at")?,
             version: row.try_get("version")?,
+            cost: Total::of_column(row.try_get("cost")?)?,
             seq: row.try_get("seq")?,
         })
     }
@@ -245,7 +261,8 @@ pub(crate) async fn read(
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let tenant = read.tenant();
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "select {COLUMNS} from sessions s where s.tenant_id = $1 and s.id = $2"
+        "select {} from sessions s where s.tenant_id = $1 and s.id = $2",
+        columns()
     )))
     .bind(tenant)
     .bind(id)
@@ -278,11 +295,11 @@ pub(crate) async fn list(
     let filters = format!("status={}&mode={}", status.unwrap_or(""), mode.unwrap_or(""));
     let tenant = caller.context.tenant();
     let scope = Scope { route: "GET /v1/sessions", tenant, filters: &filters, order: "desc" };
-    let before = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or(i64::MAX);
+    let [before] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or([i64::MAX]);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     // A statement per set of filters: `$2 is null or …` would keep the planner from the index.
-    let mut sql = format!("select {COLUMNS} from sessions s where s.tenant_id = $1 and s.seq < $2");
+    let mut sql = format!("select {} from sessions s where s.tenant_id = $1 and s.seq < $2", columns());
     for (parameter, column) in (4..).zip([status.map(|_| "status"), mode.map(|_| "mode")].into_iter().flatten()) {
         sql.push_str(&format!(" and s.{column} = ${parameter}"));
     }
@@ -293,6 +310,6 @@ pub(crate) async fn list(
     }
     let rows = rows.fetch_all(read.connection()).await?;
     let rows = rows.iter().map(SessionRow::from_row).collect::<Result<Vec<_>, _>>()?;
-    let page = Page::new(rows, query.limit, |row| scope.encode(row.seq));
+    let page = Page::new(rows, query.limit, |row| scope.encode([row.seq]));
     read.answer(&page).await
 }

@@ -42,6 +42,15 @@ impl Violation {
         Self { place: Place::Pointer(pointer), code, detail: shortened(detail) }
     }
 
+    /// The same of a value that is read by itself and stands at `parent` in the body.
+    #[must_use]
+    pub fn below(mut self, parent: &str) -> Self {
+        if let Place::Pointer(pointer) = &mut self.place {
+            pointer.insert_str(0, parent);
+        }
+        self
+    }
+
     /// A parameter of the query string.
     pub fn in_query(parameter: &str, code: &'static str, detail: &str) -> Self {
         Self { place: Place::Parameter(shortened(parameter)), code, detail: shortened(detail) }
@@ -109,6 +118,7 @@ mod tests {
         let violation = Violation::in_body(["metadata", "a/b~c", "0"], "invalid_value", "x");
         assert_eq!(violation.pointer(), Some("/metadata/a~1b~0c/0"));
         assert_eq!(Violation::in_body([], "wrong_type", "x").pointer(), Some(""));
+        assert_eq!(violation.below("/items/3").pointer(), Some("/items/3/metadata/a~1b~0c/0"));
     }
 
     #[test]

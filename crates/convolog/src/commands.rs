@@ -22,7 +22,7 @@ pub enum Command {
     /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Settings),
-    /// Import conversations from a file of JSON lines into a tenant's log.
+    /// Import conversations, or an export of costs, into a tenant's log.
     #[command(after_help = import::EXAMPLES)]
     Import(import::Settings),
     /// Print the OpenAPI document of the HTTP API; needs no service.

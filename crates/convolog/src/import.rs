@@ -3,25 +3,31 @@
 //! `lines` reads, `line` understands, `plan` says which commands record it, this file has them recorded, `report` counts
 //! and tells. What is there already is known by the commands' idempotency keys alone.
 
+pub mod costs;
+pub mod findings;
 pub mod line;
 pub mod lines;
 pub mod plan;
 mod progress;
+mod provider;
 pub mod report;
+pub mod sums;
+mod told;
+mod usage;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::ledger::{self, Recorded as Cost, cost_claim};
 use domain::session::{Command, Rejection, Session};
-use domain::{Actor, ActorKind, TenantId};
+use domain::{Actor, ActorKind, Category, TenantId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use store::{CommandContext, ExecuteError, Log, TenantContext};
-use tokio::sync::mpsc;
+use store::{CommandContext, ExecuteError, Log, Posting, Stop, TenantContext, Unit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use line::{Conversation, LineError};
-use lines::Read;
-use plan::{Chunk, Plan};
+use lines::Lines;
+use plan::{Chunk, Plan, Step};
 pub use progress::Progress;
 use report::Report;
 
@@ -29,6 +35,9 @@ use report::Report;
 pub const MAX_IN_FLIGHT: usize = 128;
 /// How far in the future a conversation may lie: clocks differ, and some write local time as UTC.
 pub const MAX_FUTURE: TimeDelta = TimeDelta::days(1);
+
+/// The code of what was imported before with another content.
+pub const CHANGED: &str = "changed";
 
 /// Where conversations go.
 #[derive(Clone)]
@@ -46,6 +55,8 @@ pub struct Recorded {
     pub there: usize,
     /// Messages that are new.
     pub messages: u64,
+    /// Costs that are new.
+    pub costs: u64,
     /// Events that are new.
     pub events: u64,
     /// The last event's number in the tenant's log.
@@ -75,41 +86,66 @@ impl Target {
     pub async fn record(&self, conversation: Conversation) -> Result<Recorded, NotRecorded> {
         check_times(&conversation, self.now).map_err(NotRecorded::Line)?;
         let plan = Plan::new(conversation, self.caller.tenant(), self.now);
+        let plan = plan.map_err(|error| NotRecorded::Line(LineError::whole("invalid_value", error.to_string())))?;
         let mut recorded = Recorded::default();
         for chunk in plan.chunks {
-            let events = chunk.commands.len() as u64;
-            let posts = chunk.commands.iter().filter(|command| matches!(command, Command::PostMessage(_))).count();
+            let events = chunk.steps.len() as u64;
+            let count = |is: fn(&Step) -> bool| chunk.steps.iter().filter(|step| is(step)).count() as u64;
+            let messages = count(|step| matches!(step, Step::Session(Command::PostMessage(_))));
+            let costs = count(|step| matches!(step, Step::Cost(..)));
             let outcome = self.record_chunk(plan.session, chunk).await?;
             recorded.seq = outcome.seq;
             if outcome.replayed {
                 recorded.there += 1;
             } else {
                 recorded.events += events;
-                recorded.messages += posts as u64;
+                recorded.messages += messages;
+                recorded.costs += costs;
             }
         }
         Ok(recorded)
     }
 
     async fn record_chunk(&self, session: Uuid, chunk: Chunk) -> Result<store::Outcome<()>, NotRecorded> {
-        let Chunk { occurred_at, key, commands } = chunk;
+        let Chunk { occurred_at, key, steps } = chunk;
         let context = CommandContext { key: Some(key), ..CommandContext::new(self.caller, self.run, occurred_at) };
+        let tenant = self.caller.tenant();
         let outcome = self.log.execute(context, move |unit| {
-            for command in &commands {
-                match command {
-                    Command::Start(_) => unit.start::<Session, Rejection>(session, command.clone())?,
-                    Command::PostMessage(posted) => {
-                        // As the API does: two messages of one id would stop the projector.
-                        unit.claim(format!("message/{}", posted.message_id));
-                        unit.run::<Session, Rejection>(session, command.clone())?;
-                    }
-                    Command::End { .. } => unit.run::<Session, Rejection>(session, command.clone())?,
+            for step in &steps {
+                match step {
+                    Step::Session(command) => record_step(unit, session, command)?,
+                    Step::Cost(cost) => record_cost(unit, tenant, occurred_at, cost.clone())?,
                 }
             }
             Ok(())
         });
         outcome.await.map_err(refused)
     }
+}
+
+fn record_step(unit: &mut Unit<'_>, session: Uuid, command: &Command) -> Result<(), Stop<Rejection>> {
+    match command {
+        Command::Start(_) => unit.start::<Session, Rejection>(session, command.clone()),
+        Command::PostMessage(posted) => {
+            // As the API does: two messages of one id would stop the projector.
+            unit.claim(format!("message/{}", posted.message_id));
+            unit.run::<Session, Rejection>(session, command.clone())
+        }
+        Command::End { .. } => unit.run::<Session, Rejection>(session, command.clone()),
+    }
+}
+
+/// Into the ledger of its month; its id is taken from then on.
+fn record_cost<E>(
+    unit: &mut Unit<'_>,
+    tenant: TenantId,
+    occurred_at: DateTime<Utc>,
+    cost: Cost,
+) -> Result<(), Stop<E>> {
+    unit.claim(cost_claim(cost.cost_id));
+    let stream = cost.period.stream(tenant);
+    let posting = Posting { id: Uuid::now_v7(), occurred_at, event: &ledger::Event::CostRecorded(cost) };
+    unit.record(Category::Ledger, stream, &posting)
 }
 
 /// Fails for a conversation that lies in the future.
@@ -123,7 +159,9 @@ pub fn check_times(conversation: &Conversation, now: DateTime<Utc>) -> Result<()
 fn refused(error: ExecuteError<Rejection>) -> NotRecorded {
     let line = |code, detail: &str| NotRecorded::Line(LineError::whole(code, detail));
     match error {
-        ExecuteError::KeyReused => line("changed", "it was imported before with other messages, or in another form"),
+        ExecuteError::KeyReused => {
+            line(CHANGED, "it was imported before with other messages or costs, or in another form")
+        }
         ExecuteError::Rejected(Rejection::Ended) => {
             line("session_ended", "its session was ended before all of it was imported")
         }
@@ -143,7 +181,7 @@ fn refused(error: ExecuteError<Rejection>) -> NotRecorded {
 /// When the source or the store fails. What was recorded is counted in the report.
 pub async fn run(
     target: Option<&Target>,
-    mut lines: mpsc::Receiver<std::io::Result<Read>>,
+    mut lines: Lines<Conversation>,
     stop: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -154,7 +192,7 @@ pub async fn run(
             biased;
             Some((number, result)) = in_flight.next(), if !in_flight.is_empty() => match result {
                 Ok(recorded) => report.recorded(recorded),
-                Err(NotRecorded::Line(error)) => report.bad(number, &error),
+                Err(NotRecorded::Line(error)) => report.findings.bad(number, &error),
                 Err(NotRecorded::Store(error)) => {
                     open = false;
                     failure.get_or_insert(anyhow::Error::new(error).context("the import could not go on"));

@@ -16,7 +16,7 @@ use store::{
 use uuid::Uuid;
 
 use crate::import::line::{Conversation, parse};
-use crate::import::{NotRecorded, Recorded, Target};
+use crate::import::{CHANGED, NotRecorded, Recorded, Target};
 
 /// The demo's owner.
 pub const EMAIL: &str = "demo@example.com";
@@ -92,7 +92,7 @@ pub async fn seed(
     };
     let target = Target::new(log.clone(), tenant, Uuid::now_v7(), now);
     let recording: FuturesUnordered<_> =
-        conversations(now)?.into_iter().map(|conversation| target.record(conversation)).collect();
+        conversations(now)?.into_iter().map(|conversation| record(&target, conversation)).collect();
     let recorded: Result<Vec<Recorded>, NotRecorded> = recording.try_collect().await;
     let recorded = recorded.map_err(|refused| match refused {
         NotRecorded::Line(error) => anyhow::Error::new(error).context("a conversation of the demo was refused"),
@@ -101,6 +101,14 @@ pub async fn seed(
     let seq = recorded.iter().map(|recorded| recorded.seq).max().unwrap_or(0);
     let recorded = recorded.iter().filter(|recorded| recorded.events > 0).count();
     Ok(Seeded { tenant, founded, recorded, seq })
+}
+
+/// Records one; what an earlier version has made of it is left as it is.
+async fn record(target: &Target, conversation: Conversation) -> Result<Recorded, NotRecorded> {
+    match target.record(conversation).await {
+        Err(NotRecorded::Line(error)) if error.code == CHANGED => Ok(Recorded::default()),
+        result => result,
+    }
 }
 
 async fn found(
@@ -146,7 +154,7 @@ fn conversations(now: DateTime<Utc>) -> anyhow::Result<Vec<Conversation>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::session::Mode;
+    use domain::session::{Mode, Role};
 
     #[test]
     fn the_conversations_lie_in_the_last_two_weeks_and_are_worth_looking_at() {
@@ -165,6 +173,11 @@ mod tests {
         assert!(count(|c| c.messages.iter().any(|m| !m.attachments.is_empty())) > 2);
         let widgets: std::collections::BTreeSet<_> = all.iter().filter_map(|c| c.widget_id).collect();
         assert_eq!(widgets.len(), 3);
+        let replies = all.iter().flat_map(|c| &c.messages).filter(|message| message.role == Role::Assistant);
+        let charges: Vec<_> = replies.map(|reply| reply.charge.as_ref().unwrap()).collect();
+        assert!(charges.iter().all(|charge| charge.amount.is_some() && !charge.usage.is_empty()));
+        let providers: std::collections::BTreeSet<_> = charges.iter().map(|charge| charge.provider.as_str()).collect();
+        assert!(providers.into_iter().eq(["anthropic", "openai"]));
         let identities: std::collections::BTreeSet<_> = all.iter().map(|c| &c.identity).collect();
         assert_eq!(identities.len(), all.len());
     }

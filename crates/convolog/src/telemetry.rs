@@ -1,4 +1,5 @@
 //! Where the process counts: one recorder for all nodes in it, installed by the first.
+#![expect(clippy::disallowed_types, reason = "the values of metrics are floating point numbers")]
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -119,6 +119,79 @@ fn an_import_that_was_killed_goes_on_where_it_was() {
 }
 
 #[test]
+fn costs_of_a_table_are_imported_once_with_sums_to_compare() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let folder = tempfile::tempdir().unwrap();
+    let into = ["--data-dir", data.directory.path().to_str().unwrap(), "--email", "demo@example.com"];
+    let import = |more: &[&str]| run(&[&["import", "--costs"], more, &into].concat());
+    let before = head(&dev);
+    let header = "request_id,startTime,model,spend,currency,prompt_tokens\n";
+    let rows: String = (0..450).map(|n| format!("r{n},2026-11-02 09:30:00,gpt-4o,1.1e-05,,{n}\n")).collect();
+    let good =
+        write(folder.path(), "good.csv", &format!("{header}{rows}x,2026-11-02,m,-0.1,EUR,\n,2026-11-02,m,,,7\n"));
+
+    let (code, out, err) = import(&[&good, "--dry-run"]);
+    assert_eq!(code, 0, "{err}");
+    let sums = "\n  EUR -0.1 in 1 costs\n  USD 0.00495 in 450 costs\n  1 costs without an amount; nothing was imported";
+    assert_eq!(out.trim_end(), format!("452 costs, 0 bad lines{sums}"));
+    assert_eq!(head(&dev), before);
+    let (code, out, err) = import(&[&good, "--strict"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("452 costs new, 0 already there, 0 bad lines"), "{out}");
+    assert!(out.contains("\n  USD 0.00495 in 450 costs, of it new 0.00495 in 450"), "{out}");
+    let (code, out, _) = import(&[&good]);
+    assert_eq!(code, 0);
+    assert!(out.contains("0 costs new, 452 already there, 0 bad lines"), "{out}");
+    assert!(out.contains("\n  USD 0.00495 in 450 costs, of it new 0 in 0"), "{out}");
+    assert_eq!(head(&dev), before + 452);
+
+    // Another amount under a known id, in the other format, by its first character.
+    let line = r#"{"id":"r7","date":"2026-11-02T09:30:00Z","model":"gpt-4o","cost":2,"prompt_tokens":7}"#;
+    let changed = write(folder.path(), "changed", line);
+    let (code, out, err) = import(&[&changed]);
+    assert_eq!(code, 1, "{out}");
+    assert!(err.contains("line 1: a cost of this id is in the ledger with another content"), "{err}");
+    assert_eq!(head(&dev), before + 452);
+    let (code, _, err) = import(&[&changed, "--format", "csv"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("the first line must name the columns"), "{err}");
+}
+
+#[test]
+fn an_import_of_costs_that_was_killed_goes_on_where_it_was() {
+    let mut data = Data::new();
+    let dev = data.start();
+    let directory = data.directory.path().to_str().unwrap();
+    let arguments = ["import", "-", "--costs", "--data-dir", directory, "--email", "demo@example.com"];
+    let before = head(&dev);
+    let rows = |numbers: std::ops::Range<u32>| -> String {
+        numbers.map(|n| format!("{{\"id\":{n},\"date\":\"2026-11-02\",\"cost\":0.1}}\n")).collect()
+    };
+    let mut killed = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = killed.stdin.take().unwrap();
+    pipe.write_all(rows(0..1_000).as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    let begun = Instant::now();
+    while head(&dev) == before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing was imported");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    drop(pipe);
+
+    let mut again = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    again.stdin.take().unwrap().write_all(rows(0..1_200).as_bytes()).unwrap();
+    let output = again.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("USD 120 in 1200 costs"), "{said}");
+    assert!(!said.contains(" 0 already there"), "{said}");
+    assert_eq!(head(&dev), before + 1_200, "{said}");
+}
+
+#[test]
 fn a_tenant_that_is_not_there_or_not_clear_is_bad_usage_that_lists_the_choices() {
     let mut data = Data::new();
     let dev = data.start();

@@ -33,11 +33,11 @@ pub struct InvalidAmount;
 pub struct InvalidQuantity;
 
 impl Amount {
-    /// An amount that somebody else's system has worked out, in any common spelling (`1.5e-7` too), brought to 12 digits
-    /// after the point: half of the last one goes to the even neighbour.
+    /// An amount that somebody else's system has worked out, in any common spelling (`1.5e-7` too) and of any length,
+    /// brought to 12 digits after the point: half of the last one goes to the even neighbour.
     pub fn rounded(text: &str) -> Result<Self, InvalidAmount> {
-        let number = Decimal::from_str_exact(text).or_else(|_plain| Decimal::from_scientific(text));
-        let number = number.map_err(|_scientific| InvalidAmount)?;
+        let number =
+            Decimal::from_str_exact(&spelt_out(text).ok_or(InvalidAmount)?).map_err(|_digits| InvalidAmount)?;
         let number = number.round_dp_with_strategy(12, RoundingStrategy::MidpointNearestEven).normalize();
         if number.trunc().abs() >= Decimal::from(1_000_000_000_000_u64) {
             return Err(InvalidAmount);
@@ -97,6 +97,34 @@ fn plain(text: &str) -> Option<Decimal> {
         return None;
     }
     Decimal::from_str_exact(text).ok().map(|number| number.normalize())
+}
+
+/// A number in any common spelling in plain digits, of which only those stay that decide how it is rounded: one more
+/// than [`MAX_DIGITS`] after the point, and a last one that says whether anything comes behind it. `None`: no number, or
+/// too large.
+fn spelt_out(text: &str) -> Option<String> {
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: isize = exponent.parse().ok().filter(|exponent| (-1_000..=1_000).contains(exponent))?;
+    let unsigned = number.strip_prefix(['-', '+']).unwrap_or(number);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let mut digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let point = whole.len().cast_signed() + exponent;
+    digits.insert_str(0, &"0".repeat((-point).max(0).cast_unsigned()));
+    let point = point.max(0).cast_unsigned();
+    digits.push_str(&"0".repeat(point.saturating_sub(digits.len())));
+
+    let (whole, fraction) = digits.split_at(point);
+    let whole = whole.trim_start_matches('0');
+    if whole.len() > MAX_DIGITS {
+        return None;
+    }
+    let (kept, rest) = fraction.split_at(fraction.len().min(MAX_DIGITS + 1));
+    let last = if rest.bytes().any(|byte| byte != b'0') { 1 } else { 0 };
+    let sign = if number.starts_with('-') { "-" } else { "" };
+    Some(format!("{sign}0{whole}.{kept}{last}"))
 }
 
 impl fmt::Display for Amount {
@@ -199,10 +227,42 @@ mod tests {
             ("1.5e-7", "0.00000015"),
             ("1.2345678901234E-05", "0.000012345679"),
             ("12", "12"),
+            ("+.5", "0.5"),
+            ("5.", "5"),
+            ("-0e0", "0"),
+            // More digits than any machine number has: the one behind the last decides, and what comes behind that.
+            ("0.00000000000250000000000000000000000000000000000001", "0.000000000003"),
+            ("0.00000000000250000000000000000000000000000000000000", "0.000000000002"),
+            ("123456789012.12345678901250000000000000000000000000000001", "123456789012.123456789013"),
+            ("0000000000000000000000000000000000000000012.5", "12.5"),
+            ("0.00000000000000000000000000000000000000000000000125e+48", "1.25"),
+            ("125e-2", "1.25"),
+            ("1e-40", "0"),
         ] {
             assert_eq!(Amount::rounded(text).unwrap().to_string(), shown, "{text}");
         }
-        for text in ["", "abc", "1000000000000", "1e12", "999999999999.9999999999995", "NaN", "inf"] {
+        for text in [
+            "",
+            ".",
+            "-",
+            "--1",
+            "+-1",
+            "1e",
+            "1e1.5",
+            "1e99999999999999999999",
+            "1e1001",
+            "e5",
+            "abc",
+            "1_000",
+            "1,5",
+            "٣",
+            " 1",
+            "1000000000000",
+            "1e12",
+            "999999999999.9999999999995",
+            "NaN",
+            "inf",
+        ] {
             assert_eq!(Amount::rounded(text), Err(InvalidAmount), "{text}");
         }
     }

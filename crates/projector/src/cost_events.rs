@@ -86,12 +86,14 @@ async fn end(connection: &mut PgConnection, voids: &[(&RecordedEvent, &Voided)])
     }
     let times: Vec<DateTime<Utc>> = voids.iter().map(|(event, _)| event.occurred_at).collect();
     sqlx::query(
-        "update cost_events c set voided_at = v.at, void_id = v.id, void_reason = v.reason
-         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::text[]) as v (tenant, cost, at, id, reason)
+        "update cost_events c set version = v.version, voided_at = v.at, void_id = v.id, void_reason = v.reason
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::uuid[], $6::text[])
+           as v (tenant, cost, version, at, id, reason)
          where c.tenant_id = v.tenant and c.id = v.cost",
     )
     .bind(voids.iter().map(|(event, _)| event.tenant.0).collect::<Vec<_>>())
     .bind(voids.iter().map(|(_, void)| void.cost_id).collect::<Vec<_>>())
+    .bind(voids.iter().map(|(event, _)| event.version.cast_signed()).collect::<Vec<_>>())
     .bind(times)
     .bind(voids.iter().map(|(event, _)| event.event_id).collect::<Vec<_>>())
     .bind(voids.iter().map(|(_, void)| void.reason.as_deref()).collect::<Vec<_>>())

@@ -8,6 +8,7 @@ use metrics::{
 use store::Work;
 
 /// A number of things as a gauge takes it.
+#[expect(clippy::disallowed_types, reason = "the values of metrics are floating point numbers")]
 pub(crate) fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

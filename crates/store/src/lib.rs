@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise"))]
 
 mod accounts;
+mod claimed;
 mod database;
 mod error;
 mod leases;

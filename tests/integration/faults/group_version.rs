@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use convolog::node::{Node, NodeSettings};
+use serde_json::json;
 use tests::{User, World, WorldSettings, eventually};
 
 use super::oracle::{assert_rows_are_those_of_the_log, differences};
@@ -29,6 +30,9 @@ async fn conversation(user: &User) -> uuid::Uuid {
     for content in ["one", "two", "three"] {
         assert_eq!(user.say(session, content).await.status, 201);
     }
+    let usage = json!([{"type": "images", "quantity": 1}]);
+    let cost = json!({"service": "llm", "provider": "p", "amount": "1.5", "session_id": session, "message_id": session, "usage": usage});
+    assert_eq!(user.post("/v1/costs", &cost).await.status, 201);
     session
 }
 
@@ -54,6 +58,13 @@ async fn rows_of_an_older_version_are_rebuilt_from_the_log() {
         "delete from messages where tenant_id = $1 and content = 'two'",
         "insert into messages (tenant_id, id, session_id, version, role, content, attachments, posted_at)
          values ($1, gen_random_uuid(), gen_random_uuid(), 1, 'user', 'never said', '[]', now())",
+        "update cost_events set amount = 2 where tenant_id = $1",
+        "update cost_summaries set amount = amount + 1 where tenant_id = $1",
+        "delete from usage_summaries where tenant_id = $1",
+        "update session_costs set currency = 'EUR' where tenant_id = $1",
+        "update message_costs set recorded = 2 where tenant_id = $1",
+        "update cost_periods set last_version = 7 where tenant_id = $1",
+        "insert into cost_period_totals (tenant_id, period, recorded, voided, unpriced) values ($1, '2026-01', 1, 0, 1)",
     ] {
         sqlx::query(sql).bind(user.tenant).execute(&world.database.admin).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Clients that post messages all the time and remember what was acknowledged.
+//! Clients that post messages all the time, with costs and voids in between, and remember what was acknowledged.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,7 @@ impl Load {
 
 async fn post_until(user: User, session: Uuid, stop: Arc<AtomicBool>, acks: Arc<Mutex<Vec<Ack>>>) {
     let path = format!("/v1/sessions/{session}/messages");
-    for n in 0.. {
+    for n in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
             return;
         }
@@ -76,6 +76,30 @@ async fn post_until(user: User, session: Uuid, stop: Arc<AtomicBool>, acks: Arc<
         let reply = user.insist(|| user.request(Method::POST, &path).json(&body)).await;
         assert_eq!(reply.status, 201, "{}", reply.body);
         acks.lock().unwrap().push(Ack { tenant: user.tenant, session, content, seq: reply.seq() });
+        if n % 3 == 0 {
+            cost_until(&user, session, reply.id(), n).await;
+        }
+    }
+}
+
+/// Records what a message costs, and takes every second of these costs back.
+async fn cost_until(user: &User, session: Uuid, message: Uuid, n: u64) {
+    let mut cost = json!({
+        "service": "llm", "provider": "some", "session_id": session, "message_id": message,
+        "usage": [{"type": "output_text", "quantity": format!("{n}.000000000001")}, {"type": "images", "quantity": 1}],
+    });
+    match n % 4 {
+        0 => cost["amount"] = json!("0.000000000001"),
+        1 => cost["amount"] = json!("-999999999999.999999999999"),
+        2 => cost["currency"] = json!("EUR"),
+        _ => cost["model"] = json!("some"),
+    }
+    let recorded = user.insist(|| user.request(Method::POST, "/v1/costs").json(&cost)).await;
+    assert_eq!(recorded.status, 201, "{}", recorded.body);
+    if n.is_multiple_of(2) {
+        let path = format!("/v1/costs/{}/void", recorded.id());
+        let voided = user.insist(|| user.request(Method::POST, &path).json(&json!({"reason": "a mistake"}))).await;
+        assert_eq!(voided.status, 200, "{}", voided.body);
     }
 }
 

@@ -2,12 +2,17 @@
 
 use tests::World;
 
-const DIFFERENCES: &str = include_str!("oracle.sql");
+/// A statement per family of tables.
+const DIFFERENCES: [&str; 2] = [include_str!("oracle.sql"), include_str!("oracle_ledger.sql")];
 
 /// What is wrong with logs, read tables and checkpoints, one line each; empty when every tenant's rows are exactly
 /// those of its log up to the head.
 pub(crate) async fn differences(world: &World) -> Vec<String> {
-    sqlx::query_scalar(DIFFERENCES).fetch_all(&world.database.admin).await.unwrap()
+    let mut differences: Vec<String> = Vec::new();
+    for statement in DIFFERENCES {
+        differences.extend(sqlx::query_scalar(statement).fetch_all(&world.database.admin).await.unwrap());
+    }
+    differences
 }
 
 /// Waits for the projector, then compares all rows of all tenants with the log.

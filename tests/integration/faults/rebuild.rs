@@ -54,26 +54,32 @@ fn message(chance: &mut Chance) -> Value {
 }
 
 fn cost(chance: &mut Chance, sessions: &[Uuid]) -> Value {
-    let usage = json!([{"type": "input_uncached", "quantity": chance.below(5000)}, {"type": "frames", "quantity": "0.5", "unit": "frames"}]);
-    let mut body =
-        json!({"service": chance.one_of(&["llm", "voice"]), "provider": chance.one_of(&["a", "b"]), "usage": usage});
-    if chance.below(3) > 0 {
-        body["amount"] = json!(format!("{}.{:012}", chance.below(9), chance.below(1_000_000_000_000)));
-        body["currency"] = json!(chance.one_of(&["EUR", "USD"]));
+    let mut body = json!({"service": chance.one_of(&["llm", "voice"]), "provider": chance.one_of(&["a", "b"])});
+    if chance.below(4) > 0 {
+        body["amount"] = json!(chance.one_of(&["0.000000000001", "-0.3", "999999999999.999999999999", "1.50", "0"]));
     }
     if chance.below(2) == 0 {
-        body["model"] = json!("m");
+        body["currency"] = json!(chance.one_of(&["EUR", "JPY"]));
+    }
+    if chance.below(2) == 0 {
         body["session_id"] = json!(chance.one_of(sessions));
+        body["message_id"] = json!(Uuid::from_u128(u128::from(chance.below(3))));
+    }
+    let usage = |name: &&str| json!({"type": name, "quantity": format!("{}.5", name.len())});
+    body["usage"] =
+        ["output_text", "images"].iter().take(usize::try_from(chance.below(3)).unwrap()).map(usage).collect();
+    if chance.below(3) == 0 {
+        body["metadata"] = json!({"z": chance.below(9), "a": "ä"});
     }
     body
 }
 
-/// One client's share of a history: sessions begun, written to in turn, and ended or not.
+/// One client's share of a history: sessions begun, written to in turn, paid for and ended or not, costs taken back.
 pub(crate) async fn history(user: User, seed: u64, commands: usize) {
     let mut chance = Chance(seed);
-    let mut open: Vec<Uuid> = Vec::new();
+    let (mut open, mut costs): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
     for _ in 0..commands {
-        let reply = match (chance.below(10), open.len()) {
+        let reply = match (chance.below(14), open.len()) {
             (_, 0) | (0, _) => {
                 let reply = user.post("/v1/sessions", &session(&mut chance)).await;
                 open.push(reply.id());
@@ -84,6 +90,15 @@ pub(crate) async fn history(user: User, seed: u64, commands: usize) {
                 let ended = open.swap_remove(usize::try_from(chance.below(open.len() as u64)).unwrap());
                 user.post(&format!("/v1/sessions/{ended}/end"), &json!({})).await
             }
+            (2..5, _) => {
+                let reply = user.post("/v1/costs", &cost(&mut chance, &open)).await;
+                costs.push(reply.id());
+                reply
+            }
+            (5, _) if !costs.is_empty() => {
+                let mistake = costs.swap_remove(usize::try_from(chance.below(costs.len() as u64)).unwrap());
+                user.post(&format!("/v1/costs/{mistake}/void"), &json!({"reason": "a mistake"})).await
+            }
             _ => {
                 let into = chance.one_of(&open);
                 user.post(&format!("/v1/sessions/{into}/messages"), &message(&mut chance)).await
@@ -93,15 +108,15 @@ pub(crate) async fn history(user: User, seed: u64, commands: usize) {
     }
 }
 
-/// All rows of both tables as text.
+/// All rows of all read tables as text.
 async fn rows(world: &World) -> Vec<String> {
-    sqlx::query_scalar(
-        "select r from (select 's' || s::text as r from sessions s union all select 'm' || m::text from messages m) r
-         order by r",
-    )
-    .fetch_all(&world.database.admin)
-    .await
-    .unwrap()
+    let tables = projector::PROJECTIONS.iter().flat_map(|projection| projection.tables());
+    let tables: Vec<String> = tables
+        .map(|table| table.name)
+        .map(|table| format!("select '{table} ' || t::text as r from {table} t"))
+        .collect();
+    let sql = format!("select r from ({}) r order by r", tables.join(" union all "));
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&world.database.admin).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +154,13 @@ async fn rows_are_the_same_one_event_at_a_time_and_all_at_once() {
     let mut chance = Chance(7);
     let mut sessions = Vec::new();
     for _ in 0..40 {
-        let seq = if sessions.len() < 3 {
+        let seq = if chance.below(3) == 0 && !sessions.is_empty() {
+            let reply = user.post("/v1/costs", &cost(&mut chance, &sessions)).await;
+            match chance.below(3) {
+                0 => user.post(&format!("/v1/costs/{}/void", reply.id()), &json!({})).await.seq(),
+                _ => reply.seq(),
+            }
+        } else if sessions.len() < 3 {
             let reply = user.post("/v1/sessions", &session(&mut chance)).await;
             sessions.push(reply.id());
             reply.seq()
@@ -153,7 +174,9 @@ async fn rows_are_the_same_one_event_at_a_time_and_all_at_once() {
 
     // All at once, by a worker that finds the log as it is.
     world.stop_nodes().await;
-    for sql in ["delete from messages", "delete from sessions", "delete from projection_checkpoints"] {
+    let tables = projector::PROJECTIONS.iter().flat_map(|projection| projection.tables());
+    for table in tables.map(|table| table.name).chain(["projection_checkpoints"]) {
+        let sql = sqlx::AssertSqlSafe(format!("delete from {table}"));
         sqlx::query(sql).execute(&world.database.admin).await.unwrap();
     }
     let mut workers = world.node_settings(&WorldSettings::default(), true);

@@ -59,8 +59,9 @@ impl Route {
         self.open
     }
 
+    /// Whether its path names a thing; a month is none: every month answers.
     pub(super) fn has_id(&self) -> bool {
-        self.path.contains('{')
+        self.path.contains("{id}")
     }
 
     /// The path with this text in place of every parameter.
@@ -92,8 +93,22 @@ impl Route {
             "/v1/sessions/{id}/messages" => json!({
                 "id": id, "role": "user", "content": "Hello", "metadata": {"a": 1},
                 "attachments": [{"kind": "file", "url": "u", "name": "n", "media_type": "text/plain", "size": 1}],
+                "cost": cost([None; 3]),
             }),
+            "/v1/costs" => cost([(); 3].map(|()| Some(Uuid::now_v7()))),
+            "/v1/costs/batch" => json!({"items": [cost([(); 3].map(|()| Some(Uuid::now_v7())))], "atomic": true}),
+            "/v1/costs/{id}/void" => json!({"reason": "billed twice"}),
             path => panic!("say what {path} takes"),
         }
     }
+}
+
+/// A cost with every member, of this id, session and message.
+fn cost([id, session, message]: [Option<Uuid>; 3]) -> Value {
+    json!({
+        "id": id, "service": "llm", "provider": "openai", "model": "gpt-4o", "amount": "0.000123", "currency": "USD",
+        "usage": [{"type": "output_text", "quantity": 96, "unit": "tokens"}], "usage_convention": "disjoint",
+        "occurred_at": super::now(), "session_id": session, "message_id": message, "meeting_id": Uuid::now_v7(),
+        "metadata": {"a": 1},
+    })
 }

@@ -19,7 +19,7 @@ async fn bad_lines_are_skipped_and_the_others_are_imported() {
     let good = conversation("good", 1).to_string().into_bytes();
     lines.push(good.clone());
     let report = import(&world, &user, lines.join(&b'\n')).await;
-    assert_eq!((report.new, report.bad), (1, 5));
+    assert_eq!((report.new, report.findings.bad), (1, 5));
     assert_eq!(said(&user).await, [["good 0"]]);
 }
 
@@ -30,7 +30,7 @@ async fn what_the_log_refuses_is_a_bad_line() {
     let long = conversation("long", 150);
     let ended = json!({"id": "ended", "ended": "2026-10-02T12:00:00Z", "messages": [{"role": "user", "content": "x"}]});
     let report = import(&world, &user, file(&[long.clone(), ended.clone()])).await;
-    assert_eq!((report.new, report.bad), (2, 0));
+    assert_eq!((report.new, report.findings.bad), (2, 0));
 
     // The same id with another content, and a part that would come after the end.
     let mut changed = long;
@@ -39,7 +39,7 @@ async fn what_the_log_refuses_is_a_bad_line() {
     let message = json!({"role": "user", "content": "y", "created": "2026-10-03T12:00:00Z"});
     longer["messages"].as_array_mut().unwrap().push(message);
     let report = import(&world, &user, file(&[changed, longer, conversation("good", 1)])).await;
-    assert_eq!((report.new, report.bad, report.events), (1, 2, 2));
+    assert_eq!((report.new, report.findings.bad, report.events), (1, 2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,5 +47,5 @@ async fn a_dry_run_counts_what_there_is_and_writes_nothing() {
     let source = std::io::Cursor::new(format!("{}{{\n", file(&[conversation("a", 3), conversation("b", 4)])));
     let mut report = Report::new(Progress::hidden(), now());
     run(None, lines::read(source), &CancellationToken::new(), &mut report).await.unwrap();
-    assert_eq!((report.new, report.messages, report.events, report.bad), (2, 7, 0, 1));
+    assert_eq!((report.new, report.messages, report.events, report.findings.bad), (2, 7, 0, 1));
 }

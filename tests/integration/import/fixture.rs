@@ -12,7 +12,7 @@ async fn real_conversations_are_imported_as_they_were_and_once() {
     let world = World::start().await;
     let user = world.tenant().await;
     let first = import(&world, &user, FILE).await;
-    assert_eq!((first.new, first.there, first.bad), (30, 0, 0));
+    assert_eq!((first.new, first.there, first.findings.bad), (30, 0, 0));
     // Two events founded the tenant.
     assert_eq!((first.messages, first.events, first.seq), (120, 150, 152));
 

@@ -1,8 +1,11 @@
 //! Imported conversations: as they were, once, and whole in the end whatever came between.
 
 mod bad_lines;
+mod costs;
 mod fixture;
 mod once;
+mod seed;
+mod usage;
 
 use std::io::Cursor;
 

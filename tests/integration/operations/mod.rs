@@ -1,4 +1,5 @@
 //! What an operator sees: metrics, health, logs and traces; here is what these tests share.
+#![expect(clippy::disallowed_types, reason = "the values of metrics are floating point numbers")]
 
 mod access;
 mod export;

@@ -5,6 +5,8 @@
 pub(super) enum Shape {
     /// A read that somebody waits for: index scans that begin with the tenant, in the order of the answer.
     Read,
+    /// A read that adds up: the same, but sorted as need be.
+    Sum,
     /// Whatever it does, it does not read a whole table.
     Work,
     /// It goes through all tenants, or its plan is inside a function.
@@ -145,6 +147,44 @@ pub(super) const QUERIES: &[Query] = &[
         "select version, state::text as state from snapshots where tenant_id = $1 and stream_id = $2 and shape = $3",
         "'T', 'S', 'shape'",
     ),
+    query(API, Shape::Read, "a cost", "select c.id, c.amount from cost_events c where c.tenant_id = $1 and c.id = $2", "'T', 'S'"),
+    query(
+        API,
+        Shape::Read,
+        "the newest sessions with their costs",
+        "select s.id, (select json_agg(t)::text from (
+            select c.currency, trim_scale(c.amount)::text as amount, c.recorded, c.voided, c.unpriced
+            from session_costs c where c.tenant_id = $1 and c.session_id = s.id order by c.currency) t) as cost
+         from sessions s where s.tenant_id = $1 and s.seq < $2 order by s.seq desc limit $3",
+        "'T', 9223372036854775807, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the messages of a session with their costs",
+        "select m.id, (select json_agg(t)::text from (
+            select c.currency, trim_scale(c.amount)::text as amount, c.recorded, c.voided, c.unpriced
+            from message_costs c where c.tenant_id = $1 and c.message_id = m.id order by c.currency) t) as cost
+         from messages m where tenant_id = $1 and session_id = $2 and version > $3 order by version asc limit $4",
+        "'T', 'S', 0, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "who has taken an id",
+        "select c.claim, e.data from unnest($2::text[]) as c (claim)
+         cross join lateral (select t.seq from claims t where t.tenant_id = $1 and t.claim = c.claim limit 1) t
+         cross join lateral (select * from events e where e.tenant_id = $1 and e.seq = t.seq limit 1) e",
+        "'T', '{message/7,message/8}'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the costs between two times",
+        "select c.id, c.amount from cost_events c
+         where c.tenant_id = $1 and c.occurred_at >= $2 and c.occurred_at < $3 order by c.occurred_at desc, c.seq desc limit $4",
+        "'T', '2026-11-02', '2026-11-05', 51",
+    ),
     query(
         API,
         Shape::Read,
@@ -170,6 +210,50 @@ pub(super) const QUERIES: &[Query] = &[
          where c.tenant_id = $1 and (c.occurred_at, c.seq) < ($2, $3) and c.message_id = $5
          order by c.occurred_at desc, c.seq desc limit $4",
         "'T', '2026-12-01', 9223372036854775807, 51, 'S'",
+    ),
+    query(
+        API,
+        Shape::Sum,
+        "a summary by day and model",
+        "select n, model, currency, sum(recorded)::bigint as recorded, sum(voided)::bigint as voided,
+                sum(unpriced)::bigint as unpriced, trim_scale(sum(amount))::text as amount
+         from (select width_bucket(bucket, $4::timestamptz[]) as n, * from cost_summaries
+               where tenant_id = $1 and bucket >= $2 and bucket < $3) s
+         group by grouping sets ((n, model, currency), (currency))
+         order by n nulls first, model nulls first, currency nulls first limit $5",
+        "'T', '2026-11-03', '2026-11-05', '{2026-11-03,2026-11-04,2026-11-05}', 20001",
+    ),
+    query(
+        API,
+        Shape::Sum,
+        "the usage of a summary of a session",
+        "select n, type, unit, trim_scale(sum(quantity))::text as quantity
+         from (select width_bucket(bucket, $4::timestamptz[]) as n, * from usage_summaries
+               where tenant_id = $1 and bucket >= $2 and bucket < $3 and session_id = $6) s
+         group by n, type, unit having sum(quantity) <> 0 order by n, type, unit limit $5",
+        "'T', '2026-11-03', '2026-11-05', '{2026-11-03,2026-11-04,2026-11-05}', 20001, 'S'",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the newest periods",
+        "select period, last_version from cost_periods where tenant_id = $1 and period < $2 order by period desc limit $3",
+        "'T', '9999-12', 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "a period",
+        "select last_version from cost_periods where tenant_id = $1 and period = $2",
+        "'T', '2026-11'",
+    ),
+    query(
+        API,
+        Shape::Sum,
+        "the totals of periods",
+        "select period, currency, recorded, voided, unpriced, trim_scale(amount)::text as amount from cost_period_totals
+         where tenant_id = $1 and period = any($2) order by period, currency nulls first",
+        "'T', '{2026-10,2026-11}'",
     ),
     query(
         API,

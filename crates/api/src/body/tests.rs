@@ -1,4 +1,5 @@
 //! Hostile bodies, through the extractor.
+#![expect(clippy::disallowed_types, reason = "what becomes of a number with a fraction")]
 
 use std::{
     collections::BTreeMap,

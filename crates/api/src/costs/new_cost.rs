@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::ledger::{self, Charge, MAX_METADATA, MAX_NAME, MAX_USAGE, Recorded, Service, UsageConvention};
 use domain::{AMOUNT_PATTERN, Amount, CURRENCY_PATTERN, Currency, JsonObject, Period, QUANTITY_PATTERN, Quantity};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -17,11 +17,6 @@ use crate::{
     openapi::{AnyObject, domain_types},
     violation::Violation,
 };
-
-/// How long ago a cost may have occurred: a bill of the month before still finds its ledger.
-pub(crate) const MAX_AGE: TimeDelta = TimeDelta::days(35);
-/// How far ahead it may lie: clocks differ.
-pub(crate) const MAX_AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// What somebody is to pay for.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -134,13 +129,28 @@ impl JsonSchema for Count {
 }
 
 impl NewCost {
-    /// The cost as it goes into its ledger, of the time `now` when it has none of its own.
+    /// The cost of a message: what it says of the message and its session may be left out.
+    pub(crate) fn of_message(mut self, session: Uuid, message: Uuid, now: DateTime<Utc>) -> Result<Cost, Violation> {
+        let id = ledger::cost_of_message(message);
+        let ids = [
+            ("id", &mut self.id, id),
+            ("session_id", &mut self.session_id, session),
+            ("message_id", &mut self.message_id, message),
+        ];
+        for (member, told, made) in ids {
+            if told.is_some_and(|told| told != made) {
+                let detail = format!("must be {made} for this message, or left out");
+                return Err(Violation::in_body([member], "invalid_value", &detail));
+            }
+            *told = Some(made);
+        }
+        self.check(now)
+    }
+
+    /// The cost as it goes into its ledger, of the time `now` when it has none of its own. Whether that time is one at
+    /// which it may be recorded is another question, see [`Cost::is_timely`].
     pub(crate) fn check(self, now: DateTime<Utc>) -> Result<Cost, Violation> {
         let occurred_at = self.occurred_at.map_or(now, |time| time.trunc_subsecs(6));
-        if occurred_at < now - MAX_AGE || occurred_at > now + MAX_AHEAD {
-            let detail = "must be at most 35 days ago and at most 5 minutes ahead";
-            return Err(Violation::in_body(["occurred_at"], "invalid_value", detail));
-        }
         let period = Period::of(occurred_at);
         let period =
             period.map_err(|error| Violation::in_body(["occurred_at"], "invalid_value", &error.to_string()))?;
@@ -164,7 +174,7 @@ impl NewCost {
         charge.check().map_err(|error| invalid(&error))?;
         let cost_id = self.id.unwrap_or_else(Uuid::now_v7);
         let recorded = Recorded { cost_id, period, charge, metadata: self.metadata };
-        Ok(Cost { occurred_at, event_id: Uuid::now_v7(), recorded })
+        Ok(Cost { occurred_at, has_own_time: self.occurred_at.is_some(), event_id: Uuid::now_v7(), recorded })
     }
 }
 

@@ -14,6 +14,9 @@ use serde_json::{Map, Value};
 use crate::auth::{Login, Register};
 use crate::body::{self, MAX_DEPTH, NoFields};
 use crate::conditions::{IfMatch, etag};
+use crate::costs::NewCost;
+use crate::costs::batch::{MAX_ITEMS, RecordCosts};
+use crate::costs::{list::ListCosts, void::VoidCost};
 use crate::error::Error;
 use crate::events::ListEvents;
 use crate::idempotency::{IdempotencyKey, MAX_KEY};
@@ -42,10 +45,20 @@ pub fn body(bytes: &[u8]) {
         object(bytes, &["id", "mode", "widget_id", "meeting_id", "personality_id", "metadata"]);
     }
     if accepted(bytes, PostMessage::check) {
-        let message = object(bytes, &["id", "role", "content", "attachments", "metadata"]);
+        let message = object(bytes, &["id", "role", "content", "attachments", "metadata", "cost"]);
         assert!(message["content"].as_str().unwrap().len() <= MAX_CONTENT);
         let attachments = message.get("attachments").map_or(&[][..], |list| list.as_array().unwrap());
         assert!(attachments.len() <= MAX_ATTACHMENTS && attachments.iter().all(Value::is_object));
+    }
+    if accepted::<NewCost>(bytes, |_| Ok(())) {
+        object(bytes, &COST);
+    }
+    if accepted(bytes, RecordCosts::check) {
+        let batch = object(bytes, &["items", "atomic"]);
+        assert!((1..=MAX_ITEMS).contains(&batch["items"].as_array().unwrap().len()));
+    }
+    if accepted(bytes, VoidCost::check) {
+        object(bytes, &["reason"]);
     }
     if accepted::<Register>(bytes, |register| register.checked().map(drop)) {
         let register = object(bytes, &["tenant_name", "email", "password", "name"]);
@@ -60,6 +73,22 @@ pub fn body(bytes: &[u8]) {
         object(bytes, &["email", "password", "tenant_id"]);
     }
 }
+
+const COST: [&str; 13] = [
+    "id",
+    "service",
+    "provider",
+    "model",
+    "usage",
+    "usage_convention",
+    "amount",
+    "currency",
+    "occurred_at",
+    "session_id",
+    "message_id",
+    "meeting_id",
+    "metadata",
+];
 
 /// Reads it plainly: it has no member but these, and nothing in it that PostgreSQL does not store. Metadata stay as text:
 /// they may have numbers that no type holds.
@@ -102,12 +131,28 @@ fn read<T: DeserializeOwned>(uri: &Uri, names: &[&str]) {
     }
 }
 
+const LIST_COSTS: [&str; 12] = [
+    "limit",
+    "cursor",
+    "from",
+    "to",
+    "service",
+    "provider",
+    "model",
+    "session_id",
+    "message_id",
+    "currency",
+    "voided",
+    "min_seq",
+];
+
 /// The bytes as the query string of each read.
 pub fn query(bytes: &[u8]) {
     let Ok(uri) = Uri::try_from([b"/?", bytes].concat()) else { return };
     read::<ReadOne>(&uri, &["min_seq"]);
     read::<ListSessions>(&uri, &["limit", "cursor", "status", "mode", "min_seq"]);
     read::<ListMessages>(&uri, &["limit", "cursor", "order", "min_seq"]);
+    read::<ListCosts>(&uri, &LIST_COSTS);
     read::<ListEvents>(&uri, &["after", "limit", "category", "min_seq"]);
     read::<Follow>(&uri, &["after", "category"]);
 }

@@ -2,7 +2,7 @@
 #![expect(dead_code, reason = "these types describe others and are never made")]
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, ledger, session, tenant};
+use domain::{ActorKind, Category, PERIOD_PATTERN, QUANTITY_PATTERN, Quantity, ledger, session, tenant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -62,6 +62,19 @@ pub(crate) enum Service {
     Other,
 }
 
+/// A line of usage.
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "ledger::Usage")]
+pub(crate) struct Usage {
+    /// What was used, for example `output_text`.
+    r#type: String,
+    /// How much of it, a decimal number without trailing zeros.
+    #[schemars(with = "String", regex(pattern = QUANTITY_PATTERN))]
+    quantity: Quantity,
+    /// In which unit, for example `tokens`.
+    unit: String,
+}
+
 /// `disjoint`: each token in one line. `inclusive`: `input_uncached` is the total of the input.
 #[derive(Serialize, JsonSchema)]
 #[serde(remote = "ledger::UsageConvention", rename_all = "snake_case")]
@@ -70,6 +83,11 @@ pub(crate) enum UsageConvention {
     Disjoint,
     Inclusive,
 }
+
+/// A calendar month.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("pattern" = PERIOD_PATTERN, "examples" = ["2026-11"]))]
+pub(crate) struct Month(String);
 
 /// What a member may do, in descending order: `owner`, `admin`, `member`.
 #[derive(Serialize, JsonSchema)]

@@ -67,16 +67,17 @@ impl<'a> Operation<'a> {
         self.parameters.extend(query_parameters(&self.schemas.parameters::<T>()));
     }
 
-    /// Takes `T` in the path: one value, or as many as the tuple has.
-    pub(crate) fn takes_path<T: JsonSchema>(&mut self) {
+    /// Takes `T` in the path: one value, or as many as the tuple has. `text` says what becomes of another.
+    pub(crate) fn takes_path<T: JsonSchema>(&mut self, text: &str) {
         let schema = self.schemas.parameters::<T>();
-        let one = || vec![json!({"type": schema["type"], "format": schema["format"]})];
-        let schemas = schema["prefixItems"].as_array().cloned().unwrap_or_else(one);
+        let said = |(name, _): &(&String, &Value)| ["type", "format", "pattern", "examples"].contains(&name.as_str());
+        let members = schema.as_object().into_iter().flatten().filter(said);
+        let one: Map<String, Value> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let schemas = schema["prefixItems"].as_array().cloned().unwrap_or_else(|| vec![one.into()]);
         let names = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         for (name, schema) in names.zip(schemas) {
             self.parameters.push(json!({
-                "name": name, "in": "path", "required": true, "schema": schema,
-                "description": "What is not an id is answered like an id that does not exist.",
+                "name": name, "in": "path", "required": true, "schema": schema, "description": text,
             }));
         }
     }

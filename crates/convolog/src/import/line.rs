@@ -3,23 +3,28 @@
 mod content;
 mod fields;
 mod left_out;
+mod reply_cost;
 
 pub use left_out::LeftOut;
 
 use api::body::{Object, checked, violation};
 use api::violation::Violation;
 use chrono::{DateTime, Utc};
+use domain::ledger::Charge;
 use domain::session::{Attachment, MAX_ATTACHMENTS, MAX_CONTENT, MAX_METADATA, Mode, Posted, Role};
 use domain::{EventData as _, JsonObject, MAX_ENCODED_EVENT, MessageId, envelope, session};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use fields::{Line, LineMessage, Speaker};
+use reply_cost::Spent;
 
 /// Longest line in bytes, without its end.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 /// Longest `id` of a line and longest name of a model, in characters.
 pub const MAX_NAME: usize = 200;
+/// The first month of ledgers begins, in nanoseconds since 1970.
+const FIRST_LEDGER: i64 = 946_684_800_000_000_000;
 
 /// A conversation as a line tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct Message {
     pub attachments: Vec<Attachment>,
     /// With the line's model in it, when the assistant speaks.
     pub metadata: Option<JsonObject>,
+    /// What it has cost, when the assistant speaks and the line says so; without session and message.
+    pub charge: Option<Charge>,
 }
 
 /// What is wrong with a line.
@@ -67,7 +74,7 @@ pub struct Message {
 pub struct LineError {
     /// A name for programs, those of the API where it has one.
     pub code: &'static str,
-    /// RFC 6901, to the value that is wrong; empty for the line as a whole.
+    /// RFC 6901, to the value that is wrong, or the name of its column; empty for the line as a whole.
     pub pointer: String,
     /// In a few words.
     pub detail: String,
@@ -77,6 +84,11 @@ impl LineError {
     /// An error of the line as a whole.
     pub fn whole(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, pointer: String::new(), detail: detail.into() }
+    }
+
+    /// An error of a column, by its name in the file.
+    pub(super) fn named(name: &str, code: &'static str, detail: String) -> Self {
+        Self::at(name.to_owned(), code, detail)
     }
 
     fn at(pointer: String, code: &'static str, detail: String) -> Self {
@@ -92,29 +104,11 @@ impl LineError {
 /// Reads one line, without its line feed.
 pub fn parse(line: &[u8]) -> Result<Conversation, LineError> {
     let line = line.trim_ascii();
-    if line.len() > MAX_LINE {
-        return Err(too_long());
-    }
-    if line.is_empty() {
-        return Err(LineError::whole("empty_line", "the line is empty"));
-    }
-    if line.starts_with(b"\xef\xbb\xbf") {
-        return Err(LineError::whole("invalid_json", "the line begins with a byte order mark (U+FEFF)"));
-    }
-    let text = checked(line).map_err(|error| {
-        // There is but one line, and its number is known outside.
-        LineError::whole(error.code().as_str(), error.detail().replace(" at line 1 column ", " at byte "))
-    })?;
-    let (fields, mut left_out) = read(text)?;
-    let mut messages = Vec::with_capacity(fields.messages.len());
-    for (at, Object(message)) in fields.messages.into_iter().enumerate() {
-        messages.extend(message_of(at, message, fields.model.as_deref(), &mut left_out)?);
-    }
-    if messages.is_empty() {
-        return Err(LineError::at("/messages".into(), "no_messages", "there is no message to import".into()));
-    }
+    let text = json_of(line)?;
+    let (mut fields, mut left_out) = read(text)?;
+    let messages = messages_of(&mut fields, &mut left_out)?;
     at_most("/metadata", fields.metadata.as_ref().map_or(0, |json| json.as_str().len()), MAX_METADATA, "bytes")?;
-    Ok(Conversation {
+    let conversation = Conversation {
         identity: identity(fields.id.map(|id| id.0), line)?,
         created: fields.created.map(|time| time.0),
         ended: fields.ended.map(|time| time.0),
@@ -125,6 +119,56 @@ pub fn parse(line: &[u8]) -> Result<Conversation, LineError> {
         metadata: fields.metadata,
         messages,
         left_out,
+    };
+    conversation.check_periods()?;
+    Ok(conversation)
+}
+
+impl Conversation {
+    /// When each message was said: what has no time of its own was said at the time before it, the first `now`.
+    pub fn times(&self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let mut time = self.begun(now);
+        let said = self.messages.iter().map(|message| {
+            time = message.created.unwrap_or(time);
+            time
+        });
+        said.collect()
+    }
+
+    /// When it began.
+    pub fn begun(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let first = self.messages.first().and_then(|message| message.created);
+        self.created.or(first).unwrap_or(now)
+    }
+
+    /// Whether there is a ledger for each cost; what has no time has one whenever it is imported.
+    fn check_periods(&self) -> Result<(), LineError> {
+        let first = DateTime::from_timestamp_nanos(FIRST_LEDGER);
+        // What has no time at all is said when it is imported.
+        let times = self.times(first);
+        let mut costs = self.messages.iter().zip(times).filter(|(message, _)| message.charge.is_some());
+        if let Some((_, time)) = costs.find(|(_, time)| *time < first) {
+            let detail = format!("a reply of {time} has a cost: those are kept from the year 2000 on");
+            return Err(LineError::whole("invalid_value", detail));
+        }
+        Ok(())
+    }
+}
+
+/// A line as text that is JSON, all of it, and can be kept.
+pub(super) fn json_of(line: &[u8]) -> Result<&str, LineError> {
+    if line.len() > MAX_LINE {
+        return Err(too_long());
+    }
+    if line.is_empty() {
+        return Err(LineError::whole("empty_line", "the line is empty"));
+    }
+    if line.starts_with(b"\xef\xbb\xbf") {
+        return Err(LineError::whole("invalid_json", "the line begins with a byte order mark (U+FEFF)"));
+    }
+    checked(line).map_err(|error| {
+        // There is but one line, and its number is known outside.
+        LineError::whole(error.code().as_str(), error.detail().replace(" at line 1 column ", " at byte "))
     })
 }
 
@@ -157,15 +201,46 @@ fn identity(id: Option<String>, line: &[u8]) -> Result<String, LineError> {
     Ok(format!("id/{id}"))
 }
 
+/// The messages that can be kept, each with its cost.
+fn messages_of(fields: &mut Line, left_out: &mut LeftOut) -> Result<Vec<Message>, LineError> {
+    let whole = Spent {
+        place: String::new(),
+        usage: fields.usage.take(),
+        cost: fields.cost.take(),
+        amount: fields.amount.take(),
+        currency: fields.currency.take(),
+        provider: fields.provider.take(),
+        model: None,
+    };
+    let told = std::mem::take(&mut fields.messages);
+    let (mut kept, mut last_reply) = (Vec::with_capacity(told.len()), None);
+    for (at, Object(message)) in told.into_iter().enumerate() {
+        let is_reply = matches!(message.role.0, Speaker::Assistant);
+        let message = message_of(at, message, fields.model.as_deref(), left_out)?;
+        if is_reply {
+            last_reply = message.as_ref().map(|_| kept.len());
+        }
+        kept.extend(message);
+    }
+    if kept.is_empty() {
+        return Err(LineError::at("/messages".into(), "no_messages", "there is no message to import".into()));
+    }
+    reply_cost::attribute(kept, last_reply, whole, left_out)
+}
+
 /// The message, or `None` when there is nothing in it that somebody has said.
 fn message_of(
     at: usize,
     message: LineMessage,
     model: Option<&str>,
     left_out: &mut LeftOut,
-) -> Result<Option<Message>, LineError> {
+) -> Result<Option<(Message, Spent)>, LineError> {
     let place = |member: &str| format!("/messages/{at}/{member}");
-    let role = match message.role.0 {
+    let LineMessage { role, content, created, attachments, metadata, usage, cost, amount, currency, provider, .. } =
+        message;
+    let spent =
+        Spent { place: format!("/messages/{at}"), usage, cost, amount, currency, provider, model: message.model };
+    let role = match role.0 {
         Speaker::User => Role::User,
         Speaker::Assistant => Role::Assistant,
         // The newer name for the same thing.
@@ -173,41 +248,44 @@ fn message_of(
         // What the assistant's tools answer is between it and them.
         Speaker::Tool | Speaker::Function => {
             left_out.add("messages of tools");
+            spent.leave_out(left_out);
             return Ok(None);
         }
     };
-    let Some((content, images)) = message.content.and_then(|content| content.into_text(left_out)) else {
+    let Some((content, images)) = content.and_then(|content| content.into_text(left_out)) else {
         left_out.add("messages without content");
+        spent.leave_out(left_out);
         return Ok(None);
     };
-    let mut attachments: Vec<Attachment> = message.attachments.into_iter().map(|Object(file)| file.into()).collect();
+    let mut attachments: Vec<Attachment> = attachments.into_iter().map(|Object(file)| file.into()).collect();
     attachments.extend(images);
     let metadata = match (role, model) {
         (Role::Assistant, Some(model)) => {
             at_most("/model", model.chars().count(), MAX_NAME, "characters")?;
             Some(
-                fields::with_model(message.metadata, model)
+                fields::with_model(metadata, model)
                     .map_err(|error| LineError::at(place("metadata"), "invalid_value", error.to_string()))?,
             )
         }
-        (Role::Assistant | Role::User | Role::System, _) => message.metadata,
+        (Role::Assistant | Role::User | Role::System, _) => metadata,
     };
     at_most(&place("content"), content.len(), MAX_CONTENT, "bytes")?;
     at_most(&place("attachments"), attachments.len(), MAX_ATTACHMENTS, "entries")?;
     at_most(&place("metadata"), metadata.as_ref().map_or(0, |json| json.as_str().len()), MAX_METADATA, "bytes")?;
-    let message = Message { role, content, created: message.created.map(|time| time.0), attachments, metadata };
+    let created = created.map(|time| time.0);
+    let message = Message { role, content, created, attachments, metadata, charge: None };
     if message.may_be_too_large() {
         message
             .check_encoded()
             .map_err(|detail| LineError::at(format!("/messages/{at}"), "event_too_large", detail))?;
     }
-    Ok(Some(message))
+    Ok(Some((message, spent)))
 }
 
 impl Message {
     /// As it goes into the session, under this id.
     pub fn posted(self, message_id: MessageId) -> Posted {
-        let Self { role, content, attachments, metadata, created: _ } = self;
+        let Self { role, content, attachments, metadata, created: _, charge: _ } = self;
         Posted { message_id, role, content, attachments, metadata }
     }
 

@@ -14,57 +14,85 @@ const MAX_WAITING_LINES: usize = 256;
 /// What [`MAX_WAITING_BYTES`] is counted in.
 const UNIT: usize = 1024;
 
-/// A line that was read.
-pub struct Read {
+/// A line that was read, as what it says.
+pub struct Read<T> {
     /// Its number, from 1.
     pub number: u64,
     /// Bytes of the file up to its end.
     pub offset: u64,
     /// What it says.
-    pub parsed: Result<Conversation, LineError>,
+    pub parsed: Result<T, LineError>,
     /// Its share of [`MAX_WAITING_BYTES`], given back when dropped.
     pub share: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads to the end, or until nobody listens any more. A file that can't be read on ends with its error.
-pub fn read(source: impl BufRead + Send + 'static) -> mpsc::Receiver<io::Result<Read>> {
-    let (sender, receiver) = mpsc::channel(MAX_WAITING_LINES);
-    let runtime = tokio::runtime::Handle::current();
+/// What is read, in its order; a file that can't be read on ends with its error.
+pub type Lines<T> = mpsc::Receiver<io::Result<Read<T>>>;
+
+/// Reads conversations to the end, or until nobody listens any more.
+pub fn read(source: impl BufRead + Send + 'static) -> Lines<Conversation> {
+    read_with(source, parse)
+}
+
+/// The same for lines of another kind.
+pub(super) fn read_with<T: Send + 'static>(
+    source: impl BufRead + Send + 'static,
+    mut parse: impl FnMut(&[u8]) -> Result<T, LineError> + Send + 'static,
+) -> Lines<T> {
+    let mut lines = Cut::new(source);
+    on_a_thread(move |outlet| {
+        while let Some(line) = lines.next()? {
+            let bytes = line.map_or(0, <[u8]>::len);
+            let parsed = line.map_or_else(|| Err(too_long()), &mut parse);
+            if !outlet.send(lines.number, lines.offset, bytes, parsed) {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Where a reading thread leaves what it has read.
+pub(super) struct Outlet<T> {
+    lines: mpsc::Sender<io::Result<Read<T>>>,
+    room: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl<T> Outlet<T> {
+    /// Waits until there is room for so many bytes; `false` when nobody listens any more.
+    pub(super) fn send(&self, number: u64, offset: u64, bytes: usize, parsed: Result<T, LineError>) -> bool {
+        let units = u32::try_from(bytes / UNIT + 1).unwrap_or(1);
+        let share = self.runtime.block_on(Arc::clone(&self.room).acquire_many_owned(units)).ok();
+        self.lines.blocking_send(Ok(Read { number, offset, parsed, share })).is_ok()
+    }
+}
+
+/// Runs a reader that blocks.
+pub(super) fn on_a_thread<T: Send + 'static>(
+    read: impl FnOnce(&Outlet<T>) -> io::Result<()> + Send + 'static,
+) -> Lines<T> {
+    let (lines, receiver) = mpsc::channel(MAX_WAITING_LINES);
+    let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES / UNIT));
+    let outlet = Outlet { lines, room, runtime: tokio::runtime::Handle::current() };
     // Not one of the runtime's threads: those are waited for at the end, and standard input may never end.
     std::thread::spawn(move || {
-        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES / UNIT));
-        let mut lines = Lines::new(source);
-        loop {
-            let line = match lines.next() {
-                Ok(None) => return,
-                Ok(Some(line)) => line,
-                Err(error) => {
-                    let _ = sender.blocking_send(Err(error));
-                    return;
-                }
-            };
-            let units = line.map_or(1, |line| line.len() / UNIT + 1);
-            let parsed = line.map_or_else(|| Err(too_long()), parse);
-            let share = Arc::clone(&room).acquire_many_owned(u32::try_from(units).unwrap_or(1));
-            let share = runtime.block_on(share).ok();
-            let read = Read { number: lines.number, offset: lines.offset, parsed, share };
-            if sender.blocking_send(Ok(read)).is_err() {
-                return;
-            }
+        if let Err(error) = read(&outlet) {
+            let _ = outlet.lines.blocking_send(Err(error));
         }
     });
     receiver
 }
 
 /// Cuts a source into lines, of which one at a time is in memory, and never more than [`MAX_LINE`] of it.
-struct Lines<S> {
+struct Cut<S> {
     source: S,
     line: Vec<u8>,
     number: u64,
     offset: u64,
 }
 
-impl<S: BufRead> Lines<S> {
+impl<S: BufRead> Cut<S> {
     fn new(source: S) -> Self {
         Self { source, line: Vec::new(), number: 0, offset: 0 }
     }
@@ -112,7 +140,7 @@ mod tests {
 
     fn lines(source: &[u8]) -> Vec<Option<Vec<u8>>> {
         // A small buffer, so that lines go over its end.
-        let mut lines = Lines::new(io::BufReader::with_capacity(7, source));
+        let mut lines = Cut::new(io::BufReader::with_capacity(7, source));
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             all.push(line.map(<[u8]>::to_vec));
@@ -144,7 +172,7 @@ mod tests {
         assert_eq!(all.remove(0).map(|line| line.len()), Some(MAX_LINE));
         assert_eq!(all, [None, text("z")]);
 
-        let mut endless = Lines::new(io::BufReader::new(io::Read::take(io::repeat(b'x'), 4 * MAX_LINE as u64)));
+        let mut endless = Cut::new(io::BufReader::new(io::Read::take(io::repeat(b'x'), 4 * MAX_LINE as u64)));
         assert_eq!(endless.next().unwrap(), Some(None));
         assert!(endless.line.capacity() <= 2 * MAX_LINE, "{}", endless.line.capacity());
     }

@@ -12,6 +12,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub struct Progress {
     begun: Instant,
     total: Option<u64>,
+    noun: &'static str,
     shown: Shown,
 }
 
@@ -22,31 +23,32 @@ enum Shown {
 }
 
 impl Progress {
-    /// For so many bytes, if that is known.
-    pub fn new(total: Option<u64>) -> Self {
+    /// For so many bytes, if that is known; what is recorded are `noun`, for example messages.
+    pub fn new(total: Option<u64>, noun: &'static str) -> Self {
         let begun = Instant::now();
         let shown = if std::io::stderr().is_terminal() { Shown::Bar(bar(total)) } else { Shown::Lines(begun) };
-        Self { begun, total, shown }
+        Self { begun, total, noun, shown }
     }
 
     /// For whoever does not want to see it: bad lines too are only counted.
     pub fn hidden() -> Self {
-        Self { begun: Instant::now(), total: None, shown: Shown::Nothing }
+        Self { begun: Instant::now(), total: None, noun: "", shown: Shown::Nothing }
     }
 
-    /// So many bytes and lines are read, so many messages recorded.
-    pub(super) fn read(&mut self, bytes: u64, lines: u64, messages: u64) {
-        let rate = u128::from(messages) * 1000 / self.begun.elapsed().as_millis().max(1);
+    /// So many bytes and lines are read, so much is recorded.
+    pub(super) fn read(&mut self, bytes: u64, lines: u64, recorded: u64) {
+        let rate = u128::from(recorded) * 1000 / self.begun.elapsed().as_millis().max(1);
+        let noun = self.noun;
         match &mut self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(bytes);
-                bar.set_message(format!("{lines} lines, {rate} messages/s"));
+                bar.set_message(format!("{lines} lines, {rate} {noun}/s"));
             }
             Shown::Lines(last) if last.elapsed() >= EVERY => {
                 *last = Instant::now();
                 let part = self.total.filter(|total| *total > 0).map(|total| format!(" ({} %)", bytes * 100 / total));
                 let part = part.unwrap_or_default();
-                self.tell(&format!("{bytes} bytes{part}, {lines} lines, {messages} messages, {rate} messages/s"));
+                self.tell(&format!("{bytes} bytes{part}, {lines} lines, {recorded} {noun}, {rate} {noun}/s"));
             }
             Shown::Lines(_) | Shown::Nothing => {}
         }

@@ -103,6 +103,7 @@ impl Meters {
 
     /// A batch of this size goes to PostgreSQL.
     pub(super) fn batch(&self, commands: usize, events: usize, bytes: usize) {
+        #[expect(clippy::disallowed_types, reason = "the values of metrics are floating point numbers")]
         let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.batch_commands.record(number(commands));
         self.batch_events.record(number(events));

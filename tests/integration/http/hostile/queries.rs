@@ -1,6 +1,7 @@
 //! Query strings and cursors made to break something, at every read.
 
 use reqwest::Method;
+use serde_json::json;
 
 use super::{Stage, assert_problem, assert_refused, routes};
 
@@ -41,6 +42,11 @@ fn queries() -> Vec<String> {
         "after=9223372036854775808",
         "category=session'--",
         "category=",
+        "from=2026-11-22",
+        "to=%2B262142-01-01T00:00:00Z",
+        "session_id=1",
+        "currency=usd",
+        "voided=1",
         "status=open%00",
         "status=OPEN",
         "mode=",
@@ -80,6 +86,7 @@ async fn a_cursor_with_any_one_letter_changed_is_no_cursor_of_any_list() {
     stage.user.start_session().await;
     for _ in 0..2 {
         stage.user.say(stage.session, "Hello").await;
+        stage.user.post("/v1/costs", &json!({"service": "llm", "provider": "openai"})).await;
     }
     stage.world.drain().await;
     let before = stage.head().await;

@@ -12,6 +12,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use super::content::Content;
+use crate::import::told::Told;
+use crate::import::usage::Tokens;
 
 /// Numbers below this are seconds since 1970, others milliseconds.
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
@@ -30,6 +32,11 @@ pub(super) struct Line {
     pub(super) widget_id: Option<Uuid>,
     pub(super) meeting_id: Option<Uuid>,
     pub(super) personality_id: Option<Uuid>,
+    pub(super) usage: Option<Object<Tokens>>,
+    pub(super) cost: Option<Told>,
+    pub(super) amount: Option<Told>,
+    pub(super) currency: Option<Told>,
+    pub(super) provider: Option<Told>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +47,12 @@ pub(super) struct LineMessage {
     #[serde(default)]
     pub(super) attachments: Vec<Object<NewAttachment>>,
     pub(super) metadata: Option<JsonObject>,
+    pub(super) model: Option<Told>,
+    pub(super) usage: Option<Object<Tokens>>,
+    pub(super) cost: Option<Told>,
+    pub(super) amount: Option<Told>,
+    pub(super) currency: Option<Told>,
+    pub(super) provider: Option<Told>,
 }
 
 /// Who speaks, in the words of the common formats.
@@ -134,6 +147,7 @@ impl Visitor<'_> for TimeVisitor {
         Self::from_number(number, 0)
     }
 
+    #[expect(clippy::disallowed_types, reason = "a JSON number with a fraction; serde reads it as this")]
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Time, E> {
         // Its decimals are what was written: no arithmetic on it.
         let text = format!("{number:.6}");
@@ -159,4 +173,10 @@ pub(super) fn with_model(own: Option<JsonObject>, model: &str) -> Result<JsonObj
     let comma = if members.trim().is_empty() { "" } else { "," };
     let merged = RawValue::from_string(format!("{{\"model\":{model}{comma}{members}}}"))?;
     JsonObject::try_from(merged).map_err(de::Error::custom)
+}
+
+/// The model that the metadata of an assistant's message names.
+pub(super) fn model_in(metadata: &JsonObject) -> Option<String> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(metadata.as_str()).ok()?;
+    serde_json::from_str(members.get("model")?.get()).ok()
 }
