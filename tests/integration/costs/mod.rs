@@ -8,6 +8,7 @@ mod hostile;
 pub(crate) mod ledger;
 mod list;
 mod message;
+mod once;
 mod periods;
 mod record;
 mod summary;

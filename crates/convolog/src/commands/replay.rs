@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use api::report::chain;
 use chrono::{DateTime, FixedOffset};
 use clap::Args;
 use projector::replay::{AsOf, Counters, Kept, Point, Replay, TenantState};
@@ -127,7 +128,7 @@ async fn rebuild(
     };
     progress.close();
     for failure in counters.take_failures() {
-        say(&format!("tenant {} was not rebuilt: {:#}", failure.tenant, anyhow::Error::new(failure.error)));
+        say(&format!("tenant {} was not rebuilt: {}", failure.tenant, chain(&failure.error)));
     }
     print(&summary(&counters, begun.elapsed()))?;
     let whole = ended.is_ok() && !stop.is_cancelled();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Write as _};
 use std::time::Instant;
 
+use api::report::chain;
 use clap::Args;
 use projector::replay::{Difference, Replay, TenantState, Verified};
 use serde_json::{Map, Value, json};
@@ -63,7 +64,10 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
     };
     database.close().await;
     verified?;
-    let Verified { tenants, events, other_version, differences } = all;
+    let Verified { tenants, events, other_version, differences, failures } = all;
+    for failure in &failures {
+        super::rebuilding::say(&format!("tenant {} was not compared: {}", failure.tenant, chain(&failure.error)));
+    }
     let time = begun.elapsed();
     let mut text = format!(
         "{differences} rows differ; {tenants} tenants with {events} events compared in {}.{:02} s ({} events/s)",
@@ -85,7 +89,7 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
         false => writeln!(out, "{text}")?,
     }
     out.flush()?;
-    Ok(if differences > 0 || stop.is_cancelled() { Exit::Found } else { Exit::Done })
+    Ok(if differences > 0 || !failures.is_empty() || stop.is_cancelled() { Exit::Found } else { Exit::Done })
 }
 
 async fn verify_all(
@@ -123,11 +127,12 @@ async fn verify(
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let mut sink = |difference: Difference| out.write(&difference);
-    let Verified { tenants, events, other_version, differences } = replay.verify(states, &mut sink, stop).await?;
-    all.tenants += tenants;
-    all.events += events;
-    all.other_version += other_version;
-    all.differences += differences;
+    let verified = replay.verify(states, &mut sink, stop).await?;
+    all.tenants += verified.tenants;
+    all.events += verified.events;
+    all.other_version += verified.other_version;
+    all.differences += verified.differences;
+    all.failures.extend(verified.failures);
     Ok(())
 }
 

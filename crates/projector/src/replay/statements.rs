@@ -20,8 +20,11 @@ pub(crate) struct Statements {
     pub(crate) slice_end: String,
     /// Deletes the read table's rows that the run does not have just so.
     pub(crate) delete: String,
-    /// Adds the run's rows that the read table does not have just so.
+    /// After that, adds the run's rows that the read table does not have.
     pub(crate) insert: String,
+    /// The two for whole tables, planned once: they know no slice.
+    pub(crate) delete_all: String,
+    pub(crate) insert_all: String,
     /// The same rows as text arrays, for whoever wants to know.
     pub(crate) only_read: String,
     pub(crate) only_staged: String,
@@ -76,27 +79,43 @@ impl Statements {
         let slice = |alias: &str| {
             let column = format!("{alias}.\"{first}\"");
             format!(
-                "($3::text is null or {column} > $3::text::{kind}) and ($4::text is null or {column} <= $4::text::{kind})"
+                " and ($3::text is null or {column} > $3::text::{kind}) and ($4::text is null or {column} <= $4::text::{kind})"
             )
         };
-        // What can be hashed; the rest of the key is in the comparison of the rows.
-        let filled = |name: &&&str| columns.iter().any(|column| column.name == ***name && column.filled);
-        let same_key: String =
-            key.iter().filter(filled).map(|name| format!(" and s.\"{name}\" = l.\"{name}\"")).collect();
-        let same =
-            format!("s.tenant_id = l.tenant_id{same_key} and record_image_eq(row({}), row({}))", list("s"), list("l"));
-        let read = format!(
-            "public.{name} l where l.tenant_id = any($1) and {} and not exists (
-               select from staging.{name} s where s.tenant_id = any($1) and s.run_id = $2 and {} and {same})",
-            slice("l"),
-            slice("s")
-        );
-        let staged = format!(
-            "staging.{name} s where s.tenant_id = any($1) and s.run_id = $2 and {} and not exists (
-               select from public.{name} l where l.tenant_id = any($1) and {} and {same})",
-            slice("s"),
-            slice("l")
-        );
+        let whole = |_: &str| String::new();
+        let filled = |name: &str| columns.iter().any(|column| column.name == name && column.filled);
+        // What is never null can be hashed; of the rest of the key null is as good as any value.
+        let same_key: String = key
+            .iter()
+            .map(|name| match filled(name) {
+                true => format!(" and s.\"{name}\" = l.\"{name}\""),
+                false => format!(" and s.\"{name}\" is not distinct from l.\"{name}\""),
+            })
+            .collect();
+        let same_key = format!("s.tenant_id = l.tenant_id{same_key}");
+        let same_row = format!("{same_key} and record_image_eq(row({}), row({}))", list("s"), list("l"));
+        let read = |part: &dyn Fn(&str) -> String| format!("public.{name} l where l.tenant_id = any($1){}", part("l"));
+        let staged = |part: &dyn Fn(&str) -> String| {
+            format!("staging.{name} s where s.tenant_id = any($1) and s.run_id = $2{}", part("s"))
+        };
+        let only_read = |part: &dyn Fn(&str) -> String| {
+            format!("{} and not exists (select from {} and {same_row})", read(part), staged(part))
+        };
+        let only_staged = |part: &dyn Fn(&str) -> String, same: &str| {
+            format!("{} and not exists (select from {} and {same})", staged(part), read(part))
+        };
+        let names = columns.iter().map(|column| format!("\"{}\"", column.name)).collect::<Vec<_>>().join(", ");
+        // Where there are as many rows as in the run, and all of them are the run's, none is missing.
+        let insert = |part: &dyn Fn(&str) -> String| {
+            format!(
+                "insert into public.{name} ({names}) select {} from {}
+                   and (select count(*) from {}) <> (select count(*) from {})",
+                list("s"),
+                only_staged(part, &same_key),
+                read(part),
+                staged(part)
+            )
+        };
         let end = |table: &str, more: &str| {
             format!(
                 "(select t.\"{first}\" from {table}.{name} t where t.tenant_id = any($1) {more}
@@ -104,23 +123,24 @@ impl Statements {
             )
         };
         let order = key.iter().map(|name| format!("s.\"{name}\"")).collect::<Vec<_>>().join(", ");
-        let run = format!("staging.{name} s where s.tenant_id = any($1) and s.run_id = $2");
-        let names = columns.iter().map(|column| format!("\"{}\"", column.name)).collect::<Vec<_>>().join(", ");
+        let run = staged(&whole);
         Self {
             table,
             columns: columns.iter().map(|column| column.name.clone()).collect(),
             slice_end: format!("select least({}, {})::text", end("public", ""), end("staging", "and t.run_id = $2")),
-            delete: format!("delete from {read}"),
-            insert: format!("insert into public.{name} ({names}) select {} from {staged}", list("s")),
-            only_read: format!("select array[{}] from {read}", texts("l")),
-            only_staged: format!("select array[{}] from {staged}", texts("s")),
+            delete: format!("delete from {}", only_read(&slice)),
+            insert: insert(&slice),
+            delete_all: format!("delete from {}", only_read(&whole)),
+            insert_all: insert(&whole),
+            only_read: format!("select array[{}] from {}", texts("l"), only_read(&slice)),
+            only_staged: format!("select array[{}] from {}", texts("s"), only_staged(&slice, &same_row)),
             drop_all: format!("delete from {run}"),
             drop_some: format!("delete from {run} and s.ctid = any(array(select s.ctid from {run} limit $3))"),
             count: format!("select count(*) from {run}"),
             print: format!(
-                "select row_to_json(r)::text from (select {} from {run} and {} order by {order}) r",
+                "select row_to_json(r)::text from (select {} from {} order by {order}) r",
                 list("s"),
-                slice("s")
+                staged(&slice)
             ),
         }
     }

@@ -111,8 +111,9 @@ pub(crate) async fn replace_all(
 ) -> Result<u64, Error> {
     compare_from_here(connection).await?;
     let mut touched = 0;
-    for it in statements {
-        touched += replace(connection, it, whose, &Slice::default()).await?;
+    for sql in statements.iter().flat_map(|it| [&it.delete_all, &it.insert_all]) {
+        let sql = sqlx::query(AssertSqlSafe(sql.clone())).bind(whose.tenants).bind(whose.run);
+        touched += sql.execute(&mut *connection).await.map_err(Error::of_rows)?.rows_affected();
     }
     Ok(touched)
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::run::{self, Purpose, RunProgress};
 use super::statements::{Statements, compare_from_here};
 use super::swap::{Slice, Walk, Whose};
-use super::{Replay, TenantState};
+use super::{Failure, Replay, TenantState};
 use crate::catch_up::read_after;
 use crate::projection::Projected;
 use crate::{Error, READ_MODEL, read_model_version};
@@ -33,7 +33,7 @@ pub struct Difference {
 }
 
 /// What was compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Verified {
     /// Tenants whose rows were compared.
     pub tenants: u64,
@@ -43,6 +43,8 @@ pub struct Verified {
     pub other_version: u64,
     /// Rows that differ.
     pub differences: u64,
+    /// Tenants whose rows could not be compared.
+    pub failures: Vec<Failure>,
 }
 
 /// Takes differences as they are found.
@@ -74,7 +76,7 @@ impl Replay {
             from += many;
             match self.compare_together(&tenants, &mut verified, sink).await {
                 Ok(too_long) => alone.extend(too_long),
-                Err(error) if error.is_deterministic() && tenants.len() > 1 => alone.extend(tenants),
+                Err(error) if error.is_deterministic() => alone.extend(tenants),
                 Err(error) => return Err(error),
             }
         }
@@ -82,7 +84,10 @@ impl Replay {
             if stop.is_cancelled() {
                 break;
             }
-            self.compare_alone(tenant, &mut verified, sink, stop).await?;
+            match self.compare_alone(tenant, &mut verified, sink, stop).await {
+                Err(error) if error.is_deterministic() => verified.failures.push(Failure { tenant, error }),
+                compared => compared?,
+            }
         }
         Ok(verified)
     }
