@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use projector::replay::{Counters, Replay, Sizes};
+use reqwest::Method;
 use sqlx::{Connection as _, PgConnection};
 use tests::{User, World};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,9 @@ async fn nobody_notices(sizes: Sizes) {
             while !flag.load(Ordering::Relaxed) {
                 let seq = user.say(session, "live").await.seq();
                 // Read-your-writes holds too.
-                assert_eq!(user.get(&format!("/v1/sessions/{session}?min_seq={seq}")).await.status, 200);
+                let path = format!("/v1/sessions/{session}?min_seq={seq}");
+                let reply = user.insist(|| user.request(Method::GET, &path)).await;
+                assert_eq!(reply.status, 200, "{}", reply.body);
             }
         }));
     }

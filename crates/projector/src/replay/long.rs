@@ -4,6 +4,8 @@
 //! What is to be done next is in the database alone. So whoever comes takes the next step: after a crash, or beside
 //! another process at work on the same tenant.
 
+use std::time::Duration;
+
 use domain::TenantId;
 use sqlx::Row as _;
 use store::{ProjectorDatabase, TenantsTx, Work};
@@ -14,6 +16,10 @@ use super::statements::{Statements, compare_from_here};
 use super::swap::{Walk, Whose, replace};
 use super::{REPLAY, Sizes, UPGRADE};
 use crate::{Error, READ_MODEL, read_model_version};
+
+/// How long the checkpoint is free between two transactions that replace rows. Live projecting passes over a checkpoint that
+/// is locked instead of waiting for it, and looks again every few milliseconds: here it finds its turn.
+const BETWEEN_SWAPS: Duration = Duration::from_millis(50);
 
 /// Who may replace a tenant's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +229,11 @@ impl<'a> Long<'a> {
         run::save(tx.connection(), self.tenant, run, &progress).await?;
         tx.commit().await?;
         self.touched += touched;
-        Ok(if progress.state == State::Swapped { Stepped::Ending(rest) } else { Stepped::More(rest) })
+        if progress.state == State::Swapped {
+            return Ok(Stepped::Ending(rest));
+        }
+        tokio::time::sleep(BETWEEN_SWAPS).await;
+        Ok(Stepped::More(rest))
     }
 
     /// Drops some of the run's rows, and in the end the run.
