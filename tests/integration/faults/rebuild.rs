@@ -1,7 +1,8 @@
 //! A rebuild gives the same rows as live projecting, however the log was cut into transactions.
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{User, World, WorldSettings, eventually};
+use tests::{Reply, User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
 use super::group_version::quick_world;
@@ -74,6 +75,11 @@ fn cost(chance: &mut Chance, sessions: &[Uuid]) -> Value {
     body
 }
 
+/// A command, again as long as it is refused because the machine is busy.
+async fn post(user: &User, path: &str, body: &Value) -> Reply {
+    user.insist(|| user.request(Method::POST, path).json(body)).await
+}
+
 /// One client's share of a history: sessions begun, written to in turn, paid for and ended or not, costs taken back.
 pub(crate) async fn history(user: User, seed: u64, commands: usize) {
     let mut chance = Chance(seed);
@@ -81,27 +87,26 @@ pub(crate) async fn history(user: User, seed: u64, commands: usize) {
     for _ in 0..commands {
         let reply = match (chance.below(14), open.len()) {
             (_, 0) | (0, _) => {
-                let reply = user.post("/v1/sessions", &session(&mut chance)).await;
+                let reply = post(&user, "/v1/sessions", &session(&mut chance)).await;
                 open.push(reply.id());
                 reply
             }
-            (2, _) => user.post("/v1/costs", &cost(&mut chance, &open)).await,
             (1, _) => {
                 let ended = open.swap_remove(usize::try_from(chance.below(open.len() as u64)).unwrap());
-                user.post(&format!("/v1/sessions/{ended}/end"), &json!({})).await
+                post(&user, &format!("/v1/sessions/{ended}/end"), &json!({})).await
             }
             (2..5, _) => {
-                let reply = user.post("/v1/costs", &cost(&mut chance, &open)).await;
+                let reply = post(&user, "/v1/costs", &cost(&mut chance, &open)).await;
                 costs.push(reply.id());
                 reply
             }
             (5, _) if !costs.is_empty() => {
                 let mistake = costs.swap_remove(usize::try_from(chance.below(costs.len() as u64)).unwrap());
-                user.post(&format!("/v1/costs/{mistake}/void"), &json!({"reason": "a mistake"})).await
+                post(&user, &format!("/v1/costs/{mistake}/void"), &json!({"reason": "a mistake"})).await
             }
             _ => {
                 let into = chance.one_of(&open);
-                user.post(&format!("/v1/sessions/{into}/messages"), &message(&mut chance)).await
+                post(&user, &format!("/v1/sessions/{into}/messages"), &message(&mut chance)).await
             }
         };
         assert!(matches!(reply.status, 200 | 201), "{}", reply.body);
