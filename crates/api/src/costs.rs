@@ -12,10 +12,8 @@ pub(crate) mod void;
 
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ledger::{Event, Recorded, cost_claim};
-use domain::{Category, TenantId};
-use store::{Posting, Stop, Unit};
-use uuid::Uuid;
+use domain::ledger::Recorded;
+use store::{Stop, Unit};
 
 pub(crate) use new_cost::NewCost;
 pub(crate) use total::{Total, column};
@@ -45,8 +43,6 @@ pub(crate) struct Cost {
     pub(crate) occurred_at: DateTime<Utc>,
     /// Whether its sender has said so.
     pub(crate) has_own_time: bool,
-    /// The id of its event.
-    pub(crate) event_id: Uuid,
     /// What its event says.
     pub(crate) recorded: Recorded,
 }
@@ -69,11 +65,8 @@ impl Cost {
     }
 
     /// Appends it to its ledger; its id is taken from then on.
-    pub(crate) fn record<E>(&self, unit: &mut Unit<'_>, tenant: TenantId) -> Result<(), Stop<E>> {
-        unit.claim(cost_claim(self.recorded.cost_id));
-        let event = Event::CostRecorded(self.recorded.clone());
-        let posting = Posting { id: self.event_id, occurred_at: self.occurred_at, event: &event };
-        unit.record(Category::Ledger, self.recorded.period.stream(tenant), &posting)
+    pub(crate) fn record<E>(&self, unit: &mut Unit<'_>) -> Result<(), Stop<E>> {
+        unit.record_cost(self.occurred_at, self.recorded.clone())
     }
 }
 
@@ -99,10 +92,9 @@ pub(crate) async fn record(
     let context = command::context(&api, &caller, origin, key, received);
     let now = context.occurred_at;
     let cost = body.check(now).map_err(Error::invalid)?;
-    let tenant = caller.context.tenant();
     let outcome = api.inner.log.execute(context, move |unit| {
         cost.is_timely(now).map_err(|violation| Stop::reject(Error::invalid(violation)))?;
-        cost.record::<Error>(unit, tenant)?;
+        cost.record::<Error>(unit)?;
         Ok(cost.recorded.cost_id)
     });
     let outcome = outcome.await.map_err(|error| refused(error, |rejection| rejection))?;

@@ -155,7 +155,7 @@ pub(crate) async fn post(
     body.check()?;
     let id = body.id.unwrap_or_else(Uuid::now_v7);
     let context = command::context(&api, &caller, origin, key, received);
-    let (tenant, now) = (caller.context.tenant(), context.occurred_at);
+    let now = context.occurred_at;
     let in_cost = |violation: Violation| Error::invalid(violation.below("/cost"));
     let cost = body.cost.map(|Object(told)| told.of_message(session, id, now)).transpose().map_err(in_cost)?;
     let posted = Posted {
@@ -172,7 +172,7 @@ pub(crate) async fn post(
         unit.run::<Session, Refusal>(session, Command::PostMessage(posted.clone()))?;
         if let Some(cost) = &cost {
             cost.is_timely(now).map_err(|violation| Stop::reject(Refusal(in_cost(violation))))?;
-            cost.record(unit, tenant)?;
+            cost.record(unit)?;
         }
         Ok(id)
     });

@@ -16,12 +16,11 @@ mod told;
 mod usage;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ledger::{self, Recorded as Cost, cost_claim};
 use domain::session::{Command, Rejection, Session};
-use domain::{Actor, ActorKind, Category, TenantId};
+use domain::{Actor, ActorKind, TenantId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use store::{CommandContext, ExecuteError, Log, Posting, Stop, TenantContext, Unit};
+use store::{CommandContext, ExecuteError, Log, Stop, TenantContext, Unit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -46,6 +45,14 @@ pub struct Target {
     caller: TenantContext,
     run: Uuid,
     now: DateTime<Utc>,
+}
+
+/// Who imports into a tenant: always the same actor, because keys belong to one.
+fn importer(tenant: TenantId) -> TenantContext {
+    let actor = Actor { kind: ActorKind::System, id: Uuid::nil() };
+    #[expect(clippy::disallowed_methods, reason = "the operator imports into a tenant of the own database")]
+    let caller = TenantContext::authenticated(tenant, actor);
+    caller
 }
 
 /// What became of one conversation.
@@ -75,10 +82,7 @@ pub enum NotRecorded {
 impl Target {
     /// A tenant's log. `now` is the time of what has none; `run` is the correlation id of all that is recorded.
     pub fn new(log: Log, tenant: TenantId, run: Uuid, now: DateTime<Utc>) -> Self {
-        // Always the same actor: keys belong to one.
-        let actor = Actor { kind: ActorKind::System, id: Uuid::nil() };
-        #[expect(clippy::disallowed_methods, reason = "the operator imports into a tenant of the own database")]
-        let caller = TenantContext::authenticated(tenant, actor);
+        let caller = importer(tenant);
         Self { log, caller, run, now }
     }
 
@@ -109,12 +113,11 @@ impl Target {
     async fn record_chunk(&self, session: Uuid, chunk: Chunk) -> Result<store::Outcome<()>, NotRecorded> {
         let Chunk { occurred_at, key, steps } = chunk;
         let context = CommandContext { key: Some(key), ..CommandContext::new(self.caller, self.run, occurred_at) };
-        let tenant = self.caller.tenant();
         let outcome = self.log.execute(context, move |unit| {
             for step in &steps {
                 match step {
                     Step::Session(command) => record_step(unit, session, command)?,
-                    Step::Cost(cost) => record_cost(unit, tenant, occurred_at, cost.clone())?,
+                    Step::Cost(cost) => unit.record_cost(occurred_at, cost.clone())?,
                 }
             }
             Ok(())
@@ -133,19 +136,6 @@ fn record_step(unit: &mut Unit<'_>, session: Uuid, command: &Command) -> Result<
         }
         Command::End { .. } => unit.run::<Session, Rejection>(session, command.clone()),
     }
-}
-
-/// Into the ledger of its month; its id is taken from then on.
-fn record_cost<E>(
-    unit: &mut Unit<'_>,
-    tenant: TenantId,
-    occurred_at: DateTime<Utc>,
-    cost: Cost,
-) -> Result<(), Stop<E>> {
-    unit.claim(cost_claim(cost.cost_id));
-    let stream = cost.period.stream(tenant);
-    let posting = Posting { id: Uuid::now_v7(), occurred_at, event: &ledger::Event::CostRecorded(cost) };
-    unit.record(Category::Ledger, stream, &posting)
 }
 
 /// Fails for a conversation that lies in the future.

@@ -45,6 +45,30 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// Imports from standard input, kills it as soon as something is recorded while it waits for more, and imports what is
+/// whole: what that said.
+fn import_again_after_a_kill(dev: &Dev, arguments: &[&str], first: &str, whole: &str) -> String {
+    let before = head(dev);
+    let mut killed = tool(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = killed.stdin.take().unwrap();
+    pipe.write_all(first.as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    let begun = Instant::now();
+    while head(dev) == before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing was imported");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    drop(pipe);
+
+    let mut again = tool(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    again.stdin.take().unwrap().write_all(whole.as_bytes()).unwrap();
+    let output = again.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn an_import_tells_by_its_exit_code_and_its_words_what_came_of_it() {
     let mut data = Data::new();
@@ -90,24 +114,7 @@ fn an_import_that_was_killed_goes_on_where_it_was() {
     let directory = data.directory.path().to_str().unwrap();
     let arguments = ["import", "-", "--data-dir", directory, "--email", "demo@example.com"];
     let before = head(&dev);
-    let mut killed = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let mut pipe = killed.stdin.take().unwrap();
-    pipe.write_all(lines(0..200).as_bytes()).unwrap();
-    pipe.flush().unwrap();
-    let begun = Instant::now();
-    while head(&dev) == before {
-        assert!(begun.elapsed() < Duration::from_secs(60), "nothing was imported");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    drop(pipe);
-
-    let mut again = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-    again.stdin.take().unwrap().write_all(lines(0..300).as_bytes()).unwrap();
-    let output = again.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = import_again_after_a_kill(&dev, &arguments, &lines(0..200), &lines(0..300));
     let count = |word: &str| -> u64 {
         let before = said.split_once(word).unwrap().0;
         before.rsplit([' ', ',']).next().unwrap().parse().unwrap()
@@ -168,24 +175,7 @@ fn an_import_of_costs_that_was_killed_goes_on_where_it_was() {
     let rows = |numbers: std::ops::Range<u32>| -> String {
         numbers.map(|n| format!("{{\"id\":{n},\"date\":\"2026-11-02\",\"cost\":0.1}}\n")).collect()
     };
-    let mut killed = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let mut pipe = killed.stdin.take().unwrap();
-    pipe.write_all(rows(0..1_000).as_bytes()).unwrap();
-    pipe.flush().unwrap();
-    let begun = Instant::now();
-    while head(&dev) == before {
-        assert!(begun.elapsed() < Duration::from_secs(60), "nothing was imported");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    drop(pipe);
-
-    let mut again = tool(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-    again.stdin.take().unwrap().write_all(rows(0..1_200).as_bytes()).unwrap();
-    let output = again.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = import_again_after_a_kill(&dev, &arguments, &rows(0..1_000), &rows(0..1_200));
     assert!(said.contains("USD 120 in 1200 costs"), "{said}");
     assert!(!said.contains(" 0 already there"), "{said}");
     assert_eq!(head(&dev), before + 1_200, "{said}");

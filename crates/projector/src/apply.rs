@@ -50,11 +50,17 @@ async fn write(database: &ProjectorDatabase, steps: &[Step]) -> Result<Vec<Tenan
         return Ok(missed);
     }
     facts.retain(|fact| !missed.contains(&fact.event.tenant));
-    for projection in PROJECTIONS {
-        projection.write(tx.connection(), &facts).await.map_err(Error::of_rows)?;
-    }
+    write_rows(&mut tx, &facts).await?;
     tx.commit().await?;
     Ok(missed)
+}
+
+/// Writes the rows that follow, of all projections, into the tables that the transaction is about.
+pub(crate) async fn write_rows(tx: &mut TenantsTx, facts: &[Projected<'_>]) -> Result<(), Error> {
+    for projection in PROJECTIONS {
+        projection.write(tx.connection(), facts).await.map_err(Error::of_rows)?;
+    }
+    Ok(())
 }
 
 /// Moves the checkpoints that are where we believe them, under leases that are still ours; answers the others. Locks

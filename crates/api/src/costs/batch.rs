@@ -165,7 +165,6 @@ pub(crate) async fn record_all(
 ) -> Result<Batch, Error> {
     body.check()?;
     let context = command::context(&api, &caller, origin, key, received);
-    let tenant = caller.context.tenant();
     let atomic = body.atomic.unwrap_or(false);
     let items = std::sync::Arc::new(items::read(&body.items, context.occurred_at));
     for _ in 0..ATTEMPTS {
@@ -176,7 +175,7 @@ pub(crate) async fn record_all(
             let lines = plan.as_ref().map_err(|refusal| Stop::reject(refusal.clone()))?;
             for (item, line) in items.iter().zip(lines) {
                 if let (Ok(cost), Status::Created) = (&item.cost, line.status) {
-                    cost.record::<Error>(unit, tenant)?;
+                    cost.record::<Error>(unit)?;
                 }
             }
             Ok(lines.clone())

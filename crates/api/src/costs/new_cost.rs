@@ -174,7 +174,7 @@ impl NewCost {
         charge.check().map_err(|error| invalid(&error))?;
         let cost_id = self.id.unwrap_or_else(Uuid::now_v7);
         let recorded = Recorded { cost_id, period, charge, metadata: self.metadata };
-        Ok(Cost { occurred_at, has_own_time: self.occurred_at.is_some(), event_id: Uuid::now_v7(), recorded })
+        Ok(Cost { occurred_at, has_own_time: self.occurred_at.is_some(), recorded })
     }
 }
 

@@ -2,12 +2,12 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use domain::Fact;
 use domain::ledger::{Event, MAX_REASON, Recorded, Voided, cost_claim, void_claim};
-use domain::{Category, Fact};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use store::{ExecuteError, Posting, Stop, TenantContext, TenantTx};
+use store::{ExecuteError, Stop, TenantContext, TenantTx};
 use uuid::Uuid;
 
 use crate::{
@@ -64,7 +64,7 @@ pub(crate) async fn void(
 ) -> Result<Changed, Error> {
     body.check()?;
     let context = command::context(&api, &caller, origin, key, received);
-    let (tenant, voided_at) = (caller.context.tenant(), context.occurred_at);
+    let voided_at = context.occurred_at;
     loop {
         let found = Voidable::find(&api, &caller.context, id, if_match).await;
         let (void_id, reason) = (Uuid::now_v7(), body.reason.clone());
@@ -73,11 +73,9 @@ pub(crate) async fn void(
             let Voidable { occurred_at, recorded } = found.as_ref().map_err(|refusal| Stop::reject(refusal.clone()))?;
             let &Recorded { cost_id, period, .. } = recorded;
             let (stream, charge, reason) = (period.ledger(), recorded.charge.clone(), reason.clone());
-            unit.claim(void_claim(cost_id));
             let occurred_at = *occurred_at;
-            let event = Event::CostVoided(Voided { cost_id, stream, period, occurred_at, charge, reason });
-            let posting = Posting { id: void_id, occurred_at: voided_at, event: &event };
-            unit.record::<_, Error>(Category::Ledger, period.stream(tenant), &posting)?;
+            let void = Voided { cost_id, stream, period, occurred_at, charge, reason };
+            unit.void_cost::<Error>(void_id, voided_at, void)?;
             Ok(void_id)
         });
         match outcome.await {

@@ -8,9 +8,9 @@ use store::{ProjectorDatabase, TenantsTx, Work};
 use uuid::Uuid;
 
 use super::REPLAY;
-use super::run;
 use super::statements::Statements;
 use super::swap::{Whose, replace_all};
+use crate::apply::write_rows;
 use crate::catch_up::read_after;
 use crate::projection::Projected;
 use crate::{Error, READ_MODEL, read_model_version};
@@ -48,7 +48,7 @@ pub(crate) async fn rebuild(
     let (events, _) = read_after(&mut tx, &after, page).await?;
     let (whole, too_long) = complete(&locked, &events);
     let events = events.iter().filter(|event| whole.get(&event.tenant).is_some_and(|seq| event.seq <= *seq));
-    run::write(&mut tx, &Projected::read(events)?).await?;
+    write_rows(&mut tx, &Projected::read(events)?).await?;
     let mut ids: Vec<Uuid> = whole.keys().map(|tenant| tenant.0).collect();
     ids.sort_unstable();
     let touched = replace_all(tx.connection(), statements, Whose { tenants: &ids, run }).await?;

@@ -7,9 +7,10 @@ use store::{ProjectorDatabase, TenantsTx};
 use uuid::Uuid;
 
 use super::statements::Statements;
+use crate::apply::write_rows;
 use crate::catch_up::read_after;
 use crate::projection::Projected;
-use crate::{Error, PROJECTIONS, read_model_version};
+use crate::{Error, read_model_version};
 
 /// Why there is a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,16 +183,8 @@ pub(crate) async fn fill(tx: &mut TenantsTx, tenant: TenantId, from: u64, to: u6
         return Ok(from);
     }
     let (events, _) = read_after(tx, &[(tenant, from)], most).await?;
-    write(tx, &Projected::read(&events)?).await?;
+    write_rows(tx, &Projected::read(&events)?).await?;
     Ok(events.last().map_or(from, |event| event.seq))
-}
-
-/// Writes the rows that follow, of all projections, into the tables that the transaction is about.
-pub(crate) async fn write(tx: &mut TenantsTx, facts: &[Projected<'_>]) -> Result<(), Error> {
-    for projection in PROJECTIONS {
-        projection.write(tx.connection(), facts).await.map_err(Error::of_rows)?;
-    }
-    Ok(())
 }
 
 /// Deletes at most `most` of the run's rows; answers whether there were fewer.

@@ -13,6 +13,7 @@ use super::run::{self, Purpose, RunProgress};
 use super::statements::{Statements, compare_from_here};
 use super::swap::{Slice, Walk, Whose};
 use super::{Failure, Replay, TenantState};
+use crate::apply::write_rows;
 use crate::catch_up::read_after;
 use crate::projection::Projected;
 use crate::{Error, READ_MODEL, read_model_version};
@@ -113,7 +114,7 @@ impl Replay {
         let up_to = |event: &&domain::RecordedEvent| {
             whole(&event.tenant) && found.get(&event.tenant).is_some_and(|seq| event.seq <= *seq)
         };
-        run::write(&mut tx, &Projected::read(events.iter().filter(up_to))?).await?;
+        write_rows(&mut tx, &Projected::read(events.iter().filter(up_to))?).await?;
         compare_from_here(tx.connection()).await?;
         let ids: Vec<Uuid> = found.keys().filter(|tenant| whole(tenant)).map(|tenant| tenant.0).collect();
         for it in self.statements.iter() {

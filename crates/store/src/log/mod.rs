@@ -8,6 +8,7 @@ mod append;
 mod batch;
 mod cache;
 mod job;
+mod ledger;
 mod load;
 mod meters;
 mod refusal;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::ledger::{Event, Recorded, cost_claim};
-use domain::{Actor, ActorKind, Amount, Currency, EventData as _, RecordedEvent, TenantId};
+use domain::{Amount, Currency, EventData as _, RecordedEvent, TenantId};
 use store::{ApiDatabase, CommandContext, ExecuteError, Log, TenantContext, TenantTx};
 use uuid::Uuid;
 
 use super::Row;
 use crate::import::line::LineError;
-use crate::import::{CHANGED, record_cost};
+use crate::import::{CHANGED, importer};
 
 /// How often a batch is looked through again because somebody else has recorded one of its costs meanwhile.
 const MAX_ROUNDS: usize = 10;
@@ -64,10 +64,7 @@ struct Pending {
 impl Ledger {
     /// Of a tenant; `run` is the correlation id of all that is recorded.
     pub fn new(database: ApiDatabase, log: Log, tenant: TenantId, run: Uuid) -> Self {
-        let actor = Actor { kind: ActorKind::System, id: Uuid::nil() };
-        #[expect(clippy::disallowed_methods, reason = "the operator imports into a tenant of the own database")]
-        let caller = TenantContext::authenticated(tenant, actor);
-        Self { database, log, caller, run }
+        Self { database, log, caller: importer(tenant), run }
     }
 
     /// Records what is not there yet of these rows.
@@ -155,12 +152,11 @@ impl Ledger {
 
     /// The number of the last event; `None` when one of them has just been recorded by somebody else.
     async fn append(&self, costs: Vec<(DateTime<Utc>, Recorded)>) -> Result<Option<u64>, store::Error> {
-        let tenant = self.caller.tenant();
         let at = costs.iter().map(|(time, _)| *time).max().unwrap_or_default();
         let context = CommandContext::new(self.caller, self.run, at);
         let outcome = self.log.execute(context, move |unit| {
             for (occurred_at, cost) in &costs {
-                record_cost::<()>(unit, tenant, *occurred_at, cost.clone())?;
+                unit.record_cost::<()>(*occurred_at, cost.clone())?;
             }
             Ok(())
         });
