@@ -89,7 +89,7 @@ pub(super) const REBUILD_EMPTY: Aim =
 
 pub(super) const REBUILD_APPEND: Aim = Aim {
     name: "rebuild-append",
-    what: "p50 of commands at 200/s while `convolog replay` rebuilds all tenants ÷ without",
+    what: "p50 of commands at 200/s while `convolog replay` rebuilds all tenants, with as many workers as it has when nothing is said ÷ without",
     unit: "",
     bar: 1.5,
     goal: 1.2,

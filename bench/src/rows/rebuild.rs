@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use projector::PROJECTIONS;
-use projector::replay::{Counters, Replay, Sizes};
+use projector::replay::{Counters, DEFAULT_WORKERS, Replay, Sizes};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _};
 use store::{ConnectionSettings, ProjectorDatabase};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Bench, aims, mean, tell};
 use crate::process;
 
-/// As many as `convolog replay` has when nothing is said.
+/// Of a rebuild that has the machine for itself.
 const WORKERS: usize = 2;
 
 /// A rebuild or a COPY: rows or events per second.
@@ -59,7 +59,7 @@ impl Bench {
                 let endless = async {
                     let mut replays = 0_u32;
                     while !stop.is_cancelled() {
-                        replay.all(WORKERS, true, &Arc::new(Counters::default()), &stop).await?;
+                        replay.all(DEFAULT_WORKERS.get() as usize, true, &Arc::new(Counters::default()), &stop).await?;
                         replays += 1;
                     }
                     anyhow::Ok(replays)

@@ -126,3 +126,29 @@ async fn a_row_that_was_changed_deleted_or_added_is_found_in_a_short_log() {
 async fn a_row_that_was_changed_deleted_or_added_is_found_in_a_long_log() {
     finds_what_was_done_by_hand(LITTLE).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_have_taken_each_others_unique_key_are_repaired_although_they_are_slices_apart() {
+    let world = World::start().await;
+    let user = tenants_with_a_past(&world, &[120]).await.remove(0);
+    let right = rows(&world).await;
+    // The places of the first and the last message, of whatever session.
+    let sql = "with ends as (select (array_agg(m order by id))[1] as a, (array_agg(m order by id desc))[1] as b
+                             from messages m where tenant_id = $1),
+          away as (update messages set version = version + 1000000 from ends
+                   where messages.tenant_id = $1 and id in ((a).id, (b).id) returning id)
+        select (a).id, (a).session_id, (a).version, (b).id, (b).session_id, (b).version from ends, away limit 1";
+    let (a, a_session, a_version, b, b_session, b_version): (Uuid, Uuid, i64, Uuid, Uuid, i64) =
+        sqlx::query_as(sql).bind(user.tenant).fetch_one(&world.database.admin).await.unwrap();
+    for (id, session, version) in [(a, b_session, b_version), (b, a_session, a_version)] {
+        let sql = format!(
+            "update messages set session_id = '{session}', version = {version} where tenant_id = $1 and id = '{id}'"
+        );
+        assert_eq!(execute(&world, &sql, user.tenant).await, 1);
+    }
+    let replay = replay(&world, LITTLE).await;
+    let (_, found) = differences(&replay).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(rebuild_all(&replay).await.failed.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(rows(&world).await, right);
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use api::report::chain;
 use chrono::{DateTime, FixedOffset};
 use clap::Args;
-use projector::replay::{AsOf, Counters, Kept, Point, Replay, TenantState};
+use projector::replay::{AsOf, Counters, DEFAULT_WORKERS, Kept, Point, Replay, TenantState};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -49,8 +49,9 @@ pub struct Settings {
     /// Only the tenant of the user with this address.
     #[arg(long, conflicts_with = "tenant")]
     pub email: Option<String>,
-    /// Tenants, or groups of small ones, that are rebuilt at the same time.
-    #[arg(long, value_name = "N", default_value = "2")]
+    /// Tenants, or groups of small ones, that are rebuilt at the same time; each takes about a core of PostgreSQL's machine
+    /// from the commands.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS)]
     pub workers: NonZeroU32,
     /// Forget how far an interrupted replay of all tenants was.
     #[arg(long, conflicts_with_all = ["tenant", "email"])]

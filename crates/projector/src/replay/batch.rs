@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use domain::{RecordedEvent, TenantId};
-use sqlx::AssertSqlSafe;
 use store::{ProjectorDatabase, TenantsTx, Work};
 use uuid::Uuid;
 
@@ -52,9 +51,6 @@ pub(crate) async fn rebuild(
     let mut ids: Vec<Uuid> = whole.keys().map(|tenant| tenant.0).collect();
     ids.sort_unstable();
     let touched = replace_all(tx.connection(), statements, Whose { tenants: &ids, run }).await?;
-    for it in statements {
-        sqlx::query(AssertSqlSafe(it.drop_all.clone())).bind(&ids).bind(run).execute(tx.connection()).await?;
-    }
     match rights {
         Rights::SameVersion if mark => leave_marks(&mut tx, &ids).await?,
         Rights::SameVersion => {}

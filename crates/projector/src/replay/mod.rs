@@ -14,6 +14,7 @@ mod swap;
 mod upgrade;
 mod verify;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use domain::TenantId;
@@ -36,6 +37,9 @@ const UPGRADE: Uuid = Uuid::from_u128(2);
 /// Seconds after which a run that is to go belongs to no process any more: each transaction touches it, and has 5 s.
 const ABANDONED_AFTER: i32 = 60;
 
+/// Workers when nothing is said: a second one makes a rebuild faster and, where it takes the last free core, commands slower.
+pub const DEFAULT_WORKERS: NonZeroU32 = NonZeroU32::MIN;
+
 /// How much is done in one transaction; the defaults keep each far below its 5 s, on a slow machine too.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -51,7 +55,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { page: 2_000, tenants: 100, slice: 5_000, swap: 20_000 }
+        Self { page: 4_000, tenants: 200, slice: 5_000, swap: 20_000 }
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Statements {
     pub(crate) delete: String,
     /// After that, adds the run's rows that the read table does not have.
     pub(crate) insert: String,
+    /// Whether there is any row, in the read table or in the run; a part of a statement.
+    pub(crate) occupied: String,
     /// The two for whole tables, planned once: they know no slice.
     pub(crate) delete_all: String,
     pub(crate) insert_all: String,
@@ -130,6 +132,7 @@ impl Statements {
             slice_end: format!("select least({}, {})::text", end("public", ""), end("staging", "and t.run_id = $2")),
             delete: format!("delete from {}", only_read(&slice)),
             insert: insert(&slice),
+            occupied: format!("exists (select from {}) or exists (select from {})", read(&whole), staged(&whole)),
             delete_all: format!("delete from {}", only_read(&whole)),
             insert_all: insert(&whole),
             only_read: format!("select array[{}] from {}", texts("l"), only_read(&slice)),

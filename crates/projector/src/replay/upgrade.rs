@@ -55,7 +55,7 @@ impl Upgrade {
         if older.is_empty() {
             return Ok(upgraded);
         }
-        tracing::info!(tenants = older.len(), "rebuilding the read tables of tenants for a new version");
+        tracing::debug!(tenants = older.len(), "rebuilding the read tables of tenants for a new version");
         let statements = self.statements(database).await?;
         let (mut together, mut alone): (Vec<_>, Vec<_>) =
             older.iter().partition(|(_, checkpoint)| checkpoint.seq <= self.sizes.page);
@@ -88,6 +88,9 @@ impl Upgrade {
                 }
                 Stepped::NotOurs => {}
             }
+        }
+        if !upgraded.at.is_empty() {
+            tracing::info!(tenants = upgraded.at.len(), "the read tables of tenants are rebuilt for a new version");
         }
         Ok(upgraded)
     }
