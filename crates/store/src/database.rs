@@ -40,6 +40,12 @@ impl ConnectionSettings {
         Self { max_connections, ..self }
     }
 
+    /// For whoever reads logs page by page. Their index gives events in order; a bitmap would be made of the whole rest of
+    /// the log and sorted for each page, which a planner that has no statistics yet prefers.
+    fn reading_in_order(self) -> Self {
+        Self { options: self.options.options([("enable_bitmapscan", "off")]), ..self }
+    }
+
     /// Opens a pool after checking that the role may not do more than it must.
     async fn connect(&self, name: &str, acquire_timeout: Duration) -> Result<PgPool, Error> {
         let options = self.options.clone().application_name(name);
@@ -75,6 +81,7 @@ macro_rules! database {
         impl $name {
             /// Connects; refuses a role that fails [`check_role`].
             pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
+                let settings = settings.reading_in_order();
                 Ok(Self { pool: settings.connect($application, ConnectionSettings::ACQUIRE_TIMEOUT).await? })
             }
 

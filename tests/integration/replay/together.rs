@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use projector::replay::Counters;
+use projector::replay::{Counters, Difference};
+use sqlx::AssertSqlSafe;
 use tests::World;
 use tokio_util::sync::CancellationToken;
 
-use super::{LITTLE, execute, replay, rows, staged, tenants_with_a_past};
+use super::{LITTLE, execute, rebuild_all, replay, rows, staged, tables, tenants_with_a_past};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_replays_of_the_same_tenants_do_no_harm() {
@@ -77,4 +78,53 @@ async fn a_replay_that_is_ended_again_and_again_goes_on_where_it_was() {
     assert!(rounds > 1);
     assert_eq!(rows(&world).await, right);
     assert_eq!(staged(&world).await, 0);
+}
+
+/// Every few milliseconds ends all connections of the projector's role; a few times what is staged goes too, as in a
+/// crash of PostgreSQL.
+async fn sabotage(admin: sqlx::PgPool, stop: CancellationToken) -> u32 {
+    let staged = tables().map(|table| format!("staging.{}", table.name)).collect::<Vec<_>>().join(", ");
+    let mut ended = 0;
+    while !stop.is_cancelled() && ended < 40 {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        if ended % 10 == 5 {
+            let sql = AssertSqlSafe(format!(
+                "set lock_timeout = '1s'; truncate staging.progress, {staged}; reset lock_timeout"
+            ));
+            // Where it waits for a lock too long, it comes later.
+            let _taken = sqlx::raw_sql(sql).execute(&admin).await;
+        }
+        let sql = "select pg_terminate_backend(pid) from pg_stat_activity
+                   where usename = 'convolog_projector' and datname = current_database()";
+        sqlx::raw_sql(sql).execute(&admin).await.unwrap();
+        ended += 1;
+    }
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_and_a_comparison_go_on_when_connections_end_and_staged_rows_are_gone() {
+    let world = World::start().await;
+    let users = tenants_with_a_past(&world, &[3, 3, 3, 120]).await;
+    let right = rows(&world).await;
+    let replay = replay(&world, LITTLE).await;
+    for user in &users {
+        execute(&world, "delete from messages where tenant_id = $1", user.tenant).await;
+    }
+    let stop = CancellationToken::new();
+    let saboteur = store::spawn("saboteur", sabotage(world.database.admin.clone(), stop.clone()));
+    let states = replay.tenants_after(uuid::Uuid::nil(), 1000).await.unwrap();
+    let mut missing = std::collections::BTreeSet::new();
+    let mut sink = |difference: Difference| {
+        assert_eq!((difference.table, &difference.there), ("messages", &None), "{difference:?}");
+        assert!(missing.insert(difference.key.clone()), "told twice: {difference:?}");
+    };
+    let verified = replay.verify(&states, &mut sink, &CancellationToken::new()).await.unwrap();
+    assert!(verified.failures.is_empty(), "{:?}", verified.failures);
+    assert_eq!(missing.len(), right.iter().filter(|row| row.starts_with("messages ")).count());
+    let counters = rebuild_all(&replay).await;
+    assert_eq!(counters.failed.load(Ordering::Relaxed), 0, "{:?}", counters.take_failures());
+    stop.cancel();
+    assert!(saboteur.await.unwrap() > 5);
+    assert_eq!(rows(&world).await, right);
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use domain::TenantId;
 use store::TenantsTx;
@@ -12,14 +11,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::long::{Long, Right, Stepped};
+use super::patience::{Patience, patiently};
 use super::{REPLAY, Replay, TenantState, batch};
 use crate::{Error, read_model_version};
 
 /// Tenants that are looked up at once.
 const LISTED: i32 = 1_000;
-/// How often what fails for a reason that passes is tried in a row, and the pause before the second time, doubled each time.
-const ATTEMPTS: u32 = 8;
-const PAUSE: Duration = Duration::from_millis(50);
 /// Failures that are told one by one.
 const TOLD: usize = 20;
 
@@ -97,7 +94,7 @@ impl Replay {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         if restart {
-            self.remove_marks().await?;
+            patiently(|| self.remove_marks()).await?;
         }
         let (sender, receiver) = mpsc::channel(workers.max(1));
         let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
@@ -120,7 +117,7 @@ impl Replay {
         }
         ended?;
         if !stop.is_cancelled() {
-            self.remove_marks().await?;
+            patiently(|| self.remove_marks()).await?;
         }
         Ok(())
     }
@@ -145,8 +142,8 @@ impl Replay {
             let page = self.tenants_after(after, LISTED).await?;
             let Some(last) = page.last() else { break };
             after = last.tenant.0;
-            self.tidy(&page).await?;
-            let done = self.marked(&page).await?;
+            patiently(|| self.tidy(&page)).await?;
+            let done = patiently(|| self.marked(&page)).await?;
             for state in page {
                 let Some((seq, _)) = mine(&state) else {
                     add(&counters.other_version, u64::from(state.checkpoint.is_some()));
@@ -318,29 +315,5 @@ async fn send(work: &mpsc::Sender<Work>, item: Work, halt: &CancellationToken) -
     tokio::select! {
         () = halt.cancelled() => false,
         sent = work.send(item) => sent.is_ok(),
-    }
-}
-
-/// How much longer what fails for a reason that passes is tried.
-struct Patience {
-    left: u32,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self { left: ATTEMPTS, pause: PAUSE }
-    }
-
-    /// Rests, or answers the error when nothing is gained by that.
-    async fn with(&mut self, error: Error) -> Result<(), Error> {
-        if error.is_deterministic() || self.left == 0 {
-            return Err(error);
-        }
-        tracing::debug!(error = &error as &dyn std::error::Error, "trying again");
-        tokio::time::sleep(self.pause).await;
-        self.left -= 1;
-        self.pause *= 2;
-        Ok(())
     }
 }

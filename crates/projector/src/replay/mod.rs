@@ -8,6 +8,7 @@ mod all;
 mod as_of;
 mod batch;
 mod long;
+mod patience;
 mod run;
 mod statements;
 mod swap;
@@ -28,6 +29,7 @@ pub(crate) use upgrade::Upgrade;
 pub use verify::{Difference, Sink, Verified};
 
 use crate::{Error, READ_MODEL};
+use patience::patiently;
 use statements::Statements;
 
 /// The runs that any process may take up, one of each per tenant.
@@ -125,12 +127,11 @@ impl Replay {
 
     /// The next tenants in the order of their ids.
     pub async fn tenants_after(&self, after: Uuid, limit: i32) -> Result<Vec<TenantState>, Error> {
-        let rows = sqlx::query("select tenant_id, head, seq, version from tenants_after($1, $2, $3)")
-            .bind(READ_MODEL)
-            .bind(after)
-            .bind(limit)
-            .fetch_all(self.database.pool())
-            .await?;
+        let rows = patiently(async || {
+            let sql = sqlx::query("select tenant_id, head, seq, version from tenants_after($1, $2, $3)");
+            Ok(sql.bind(READ_MODEL).bind(after).bind(limit).fetch_all(self.database.pool()).await?)
+        })
+        .await?;
         Ok(rows.iter().map(state).collect::<Result<_, _>>()?)
     }
 }

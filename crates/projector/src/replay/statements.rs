@@ -151,7 +151,8 @@ impl Statements {
 
 /// From here on the transaction compares tables: both are read once, not one for each row of the other.
 pub(crate) async fn compare_from_here(connection: &mut PgConnection) -> Result<(), Error> {
-    let sql = "set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_nestloop = off";
+    let sql = "set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_nestloop = off;
+               set local enable_bitmapscan = on";
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }

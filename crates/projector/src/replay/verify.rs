@@ -9,7 +9,8 @@ use store::TenantsTx;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::run::{self, Purpose, RunProgress};
+use super::patience::{Patience, patiently};
+use super::run::{self, Purpose, Swapped};
 use super::statements::{Statements, compare_from_here};
 use super::swap::{Slice, Walk, Whose};
 use super::{Failure, Replay, TenantState};
@@ -48,6 +49,13 @@ pub struct Verified {
     pub failures: Vec<Failure>,
 }
 
+impl Verified {
+    fn tell(&mut self, differences: Vec<Difference>, sink: Sink<'_>) {
+        self.differences += differences.len() as u64;
+        differences.into_iter().for_each(sink);
+    }
+}
+
 /// Takes differences as they are found.
 pub type Sink<'a> = &'a mut (dyn FnMut(Difference) + Send);
 
@@ -59,7 +67,7 @@ impl Replay {
         sink: Sink<'_>,
         stop: &CancellationToken,
     ) -> Result<Verified, Error> {
-        self.tidy(states).await?;
+        patiently(|| self.tidy(states)).await?;
         let mut verified = Verified::default();
         let length = |state: &TenantState| state.checkpoint.map_or(0, |(seq, _)| seq);
         let (short, long): (Vec<TenantState>, Vec<_>) =
@@ -75,11 +83,14 @@ impl Replay {
             let many = short[from..].iter().take(self.sizes.tenants).take_while(fits).count().max(1);
             let tenants: Vec<TenantId> = short[from..from + many].iter().map(|state| state.tenant).collect();
             from += many;
-            match self.compare_together(&tenants, &mut verified, sink).await {
-                Ok(too_long) => alone.extend(too_long),
-                Err(error) if error.is_deterministic() => alone.extend(tenants),
-                Err(error) => return Err(error),
-            }
+            let mut patience = Patience::new();
+            alone.extend(loop {
+                match self.compare_together(&tenants, &mut verified, sink).await {
+                    Ok(too_long) => break too_long,
+                    Err(error) if error.is_deterministic() => break tenants,
+                    Err(error) => patience.with(error).await?,
+                }
+            });
         }
         for tenant in alone {
             if stop.is_cancelled() {
@@ -117,11 +128,13 @@ impl Replay {
         write_rows(&mut tx, &Projected::read(events.iter().filter(up_to))?).await?;
         compare_from_here(tx.connection()).await?;
         let ids: Vec<Uuid> = found.keys().filter(|tenant| whole(tenant)).map(|tenant| tenant.0).collect();
+        let mut differences = Vec::new();
         for it in self.statements.iter() {
             let whose = Whose { tenants: &ids, run };
-            verified.differences += compare(tx.connection(), it, whose, &Slice::default(), sink).await?;
+            differences.extend(compare(tx.connection(), it, whose, &Slice::default()).await?);
         }
         drop(tx);
+        verified.tell(differences, sink);
         verified.tenants += ids.len() as u64;
         verified.events += found.iter().filter(|(tenant, _)| whole(tenant)).map(|(_, seq)| seq).sum::<u64>();
         verified.other_version += (tenants.len() - found.len()) as u64;
@@ -138,11 +151,9 @@ impl Replay {
     ) -> Result<(), Error> {
         // Nobody else's: what another process compares must not go meanwhile.
         let run = Uuid::now_v7();
-        let mut tx = TenantsTx::begin_staging(&self.database, [tenant], run).await?;
-        run::make(tx.connection(), tenant, run, Purpose::Verify).await?;
-        tx.commit().await?;
         let compared = self.compare_in_steps(tenant, run, verified, sink, stop).await;
-        let discarded = run::discard(&self.database, &self.statements, tenant, run, self.sizes.swap).await;
+        let discard = || run::discard(&self.database, &self.statements, tenant, run, self.sizes.swap);
+        let discarded = patiently(discard).await;
         compared.and(discarded)
     }
 
@@ -154,44 +165,75 @@ impl Replay {
         sink: Sink<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut progress = RunProgress::fresh();
+        let (mut from, mut patience) = (Swapped::default(), Patience::new());
         while !stop.is_cancelled() {
-            let mut tx = TenantsTx::begin_staging_snapshot(&self.database, [tenant], run).await?;
-            let Some(checkpoint) = checkpoints(tx.connection(), &[tenant]).await?.get(&tenant).copied() else {
-                verified.other_version += 1;
-                return Ok(());
-            };
-            let before = progress.seq;
-            progress.seq = run::fill(&mut tx, tenant, before, checkpoint, self.sizes.page).await?;
-            if progress.seq < checkpoint {
-                if progress.seq == before {
-                    return Err(Error::LogEnds { checkpoint });
+            match self.compare_step(tenant, run, &from).await {
+                Ok(Compared::OtherVersion) => {
+                    verified.other_version += 1;
+                    break;
                 }
-                run::save(tx.connection(), tenant, run, &progress).await?;
-                tx.commit().await?;
-                continue;
-            }
-            compare_from_here(tx.connection()).await?;
-            let tenants = [tenant.0];
-            let whose = Whose { tenants: &tenants, run };
-            let mut walk = Walk::from(&self.statements, &progress.swapped, self.sizes.slice, self.sizes.swap);
-            while let Some((statements, slice)) = walk.next(tx.connection(), whose).await? {
-                verified.differences += compare(tx.connection(), statements, whose, &slice, sink).await?;
-            }
-            let place = walk.place();
-            run::save(tx.connection(), tenant, run, &progress).await?;
-            tx.commit().await?;
-            match place {
-                Some(place) => progress.swapped = place,
-                None => {
+                Ok(Compared::More(place, differences)) => {
+                    verified.tell(differences, sink);
+                    (from, patience) = (place, Patience::new());
+                }
+                Ok(Compared::Whole(events, differences)) => {
+                    verified.tell(differences, sink);
                     verified.tenants += 1;
-                    verified.events += checkpoint;
-                    return Ok(());
+                    verified.events += events;
+                    break;
                 }
+                Err(error) if error.is_deterministic() => return Err(error),
+                Err(error) => patience.with(error).await?,
             }
         }
         Ok(())
     }
+
+    /// One transaction: projects a page or, when all events are, compares some slices. How far it has projected is in the
+    /// database: a crash of PostgreSQL, which takes the staged rows, has it project anew.
+    async fn compare_step(&self, tenant: TenantId, run: Uuid, from: &Swapped) -> Result<Compared, Error> {
+        let mut tx = TenantsTx::begin_staging_snapshot(&self.database, [tenant], run).await?;
+        let Some(mut progress) = run::load(tx.connection(), tenant, run, true).await? else {
+            run::make(tx.connection(), tenant, run, Purpose::Verify).await?;
+            tx.commit().await?;
+            return Ok(Compared::More(from.clone(), vec![]));
+        };
+        let Some(checkpoint) = checkpoints(tx.connection(), &[tenant]).await?.get(&tenant).copied() else {
+            return Ok(Compared::OtherVersion);
+        };
+        let before = progress.seq;
+        progress.seq = run::fill(&mut tx, tenant, before, checkpoint, self.sizes.page).await?;
+        let mut differences = Vec::new();
+        let mut place = Some(from.clone());
+        if progress.seq == checkpoint {
+            compare_from_here(tx.connection()).await?;
+            let tenants = [tenant.0];
+            let whose = Whose { tenants: &tenants, run };
+            let mut walk = Walk::from(&self.statements, from, self.sizes.slice, self.sizes.swap);
+            while let Some((statements, slice)) = walk.next(tx.connection(), whose).await? {
+                differences.extend(compare(tx.connection(), statements, whose, &slice).await?);
+            }
+            place = walk.place();
+        } else if progress.seq == before {
+            return Err(Error::LogEnds { checkpoint });
+        }
+        run::save(tx.connection(), tenant, run, &progress).await?;
+        tx.commit().await?;
+        Ok(match place {
+            Some(place) => Compared::More(place, differences),
+            None => Compared::Whole(checkpoint, differences),
+        })
+    }
+}
+
+/// What a transaction of a comparison has come to.
+enum Compared {
+    /// It goes on from here.
+    More(Swapped, Vec<Difference>),
+    /// All rows are compared, which follow from so many events.
+    Whole(u64, Vec<Difference>),
+    /// The rows are another version's.
+    OtherVersion,
 }
 
 /// The checkpoints of those whose rows are of this version.
@@ -210,14 +252,13 @@ async fn checkpoints(connection: &mut PgConnection, tenants: &[TenantId]) -> Res
 
 type Values = Vec<Option<String>>;
 
-/// Tells each row of a slice that is only in one of the tables, both halves of a changed row together.
+/// The rows of a slice that are only in one of the tables, both halves of a changed row together.
 async fn compare(
     connection: &mut PgConnection,
     statements: &Statements,
     whose: Whose<'_>,
     slice: &Slice,
-    sink: Sink<'_>,
-) -> Result<u64, Error> {
+) -> Result<Vec<Difference>, Error> {
     // By the tenant and the values of the key; what is there and what should be.
     let mut rows: BTreeMap<Values, [Option<Values>; 2]> = BTreeMap::new();
     let places: Vec<usize> = std::iter::once("tenant_id")
@@ -239,17 +280,16 @@ async fn compare(
             rows.entry(key).or_default()[side] = Some(values);
         }
     }
-    let count = rows.len() as u64;
-    for (key, [there, expected]) in rows {
-        let named = |values: Values| statements.columns.iter().cloned().zip(values).collect::<Vec<_>>();
+    let named = |values: Values| statements.columns.iter().cloned().zip(values).collect::<Vec<_>>();
+    let difference = |(key, [there, expected]): (Values, [Option<Values>; 2])| {
         let tenant = key.first().and_then(|it| it.as_deref()).and_then(|text| text.parse().ok()).map(TenantId);
-        sink(Difference {
+        Difference {
             tenant: tenant.unwrap_or(TenantId(Uuid::nil())),
             table: statements.table.name,
             key: statements.table.key.iter().map(ToString::to_string).zip(key.into_iter().skip(1)).collect(),
             there: there.map(named),
             expected: expected.map(named),
-        });
-    }
-    Ok(count)
+        }
+    };
+    Ok(rows.into_iter().map(difference).collect())
 }
