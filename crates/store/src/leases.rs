@@ -44,10 +44,10 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// How long a lease lasts unless it is renewed.
-    pub const DURATION: Duration = Duration::from_secs(8);
-    /// How often a holder renews.
-    pub const RENEWAL: Duration = Duration::from_secs(2);
+    /// How long a lease lasts unless it is renewed: another process takes over that much, and a renewal, after one has died.
+    pub const DURATION: Duration = Duration::from_secs(6);
+    /// How often a holder renews. So long it also takes until a process that has come or gone changes the others' shares.
+    pub const RENEWAL: Duration = Duration::from_secs(1);
 
     /// Leases for `work`, taken in the name of `holder`: a name that no other running process has. A process that
     /// comes back under its old name gets its leases back at once, with a new epoch.
@@ -55,35 +55,20 @@ impl Leases {
         Self { pool, work, holder }
     }
 
-    /// Takes every shard that is free, expired, or was ours before this process started.
+    /// Takes its share of what is free, and what was ours before this process started.
     pub async fn acquire(&self) -> Result<Vec<Lease>, Error> {
-        // In shard order, so that two who acquire at once do not deadlock.
-        self.fetch(
-            "update leases set holder = $2, epoch = epoch + 1, expires_at = clock_timestamp() + $3 * interval '1 second'
-             where work = $1 and shard in (
-               select shard from leases where work = $1 and (expires_at < clock_timestamp() or holder = $2)
-               order by shard for update)
-             returning shard, epoch",
-        )
-        .await
+        self.hold(true).await
     }
 
-    /// Prolongs what we hold and takes what has expired since; answers all that we hold.
+    /// Prolongs what we hold, up to our share; gives the rest back, or takes what is missing of it and free. Answers all that
+    /// we hold.
     pub async fn renew(&self) -> Result<Vec<Lease>, Error> {
-        self.fetch(
-            "update leases set epoch = case when holder = $2 then epoch else epoch + 1 end, holder = $2,
-               expires_at = clock_timestamp() + $3 * interval '1 second'
-             where work = $1 and shard in (
-               select shard from leases where work = $1 and (holder = $2 or expires_at < clock_timestamp())
-               order by shard for update)
-             returning shard, epoch",
-        )
-        .await
+        self.hold(false).await
     }
 
-    /// Gives all of them back, so that another process can take over at once.
+    /// Gives all of them back, so that others can take over at once.
     pub async fn release(&self) -> Result<(), Error> {
-        sqlx::query("update leases set expires_at = '-infinity', holder = '' where work = $1 and holder = $2")
+        sqlx::query("select release_leases($1, $2)")
             .bind(self.work.as_str())
             .bind(&self.holder)
             .execute(&self.pool)
@@ -91,14 +76,14 @@ impl Leases {
         Ok(())
     }
 
-    async fn fetch(&self, sql: &'static str) -> Result<Vec<Lease>, Error> {
-        let mut rows: Vec<(i16, i64)> = sqlx::query_as(sql)
+    async fn hold(&self, anew: bool) -> Result<Vec<Lease>, Error> {
+        let rows: Vec<(i16, i64)> = sqlx::query_as("select held_shard, held_epoch from hold_leases($1, $2, $3, $4)")
             .bind(self.work.as_str())
             .bind(&self.holder)
             .bind(i32::try_from(Self::DURATION.as_secs()).unwrap_or(i32::MAX))
+            .bind(anew)
             .fetch_all(&self.pool)
             .await?;
-        rows.sort_unstable();
         let lease = |(shard, epoch)| Some(Lease { shard: Shard::new(u8::try_from(shard).ok()?)?, epoch });
         Ok(rows.into_iter().filter_map(lease).collect())
     }

@@ -27,32 +27,60 @@ async fn holders(world: &World) -> Vec<(String, i64)> {
     .unwrap()
 }
 
+/// Whether all shards are held by so many, who differ by one at most.
+async fn evenly_by(world: &World, projectors: usize) -> bool {
+    let now: Vec<i64> = holders(world).await.into_iter().map(|(_, shards)| shards).collect();
+    now.len() == projectors && now.iter().sum::<i64>() == 64 && now[0] - now[projectors - 1] <= 1
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_projector_waits_and_takes_over_when_the_first_one_stops() {
+async fn shards_are_spread_evenly_over_those_who_come_and_handed_over_by_those_who_go() {
     let mut world = World::with(WorldSettings { apis: 2, projector: false, ..WorldSettings::default() }).await;
-    let (first, _) = another_projector(&world).await;
+    let (first, first_name) = another_projector(&world).await;
     let user = world.tenant().await;
     let load = Load::start(&[user], 2).await;
     load.goes_on(20).await;
-    let before = holders(&world).await;
+    assert_eq!(holders(&world).await, [(first_name.clone(), 64)]);
     let (second, _) = another_projector(&world).await;
+    eventually("two share the work", async || evenly_by(&world, 2).await).await;
     load.goes_on(20).await;
-    assert_eq!(holders(&world).await, before, "the second leaves the first alone");
-    assert_eq!(before.len(), 1);
-    assert_eq!(before[0].1, 64);
+    let (third, third_name) = another_projector(&world).await;
+    eventually("three share the work", async || evenly_by(&world, 3).await).await;
+    load.goes_on(20).await;
 
     first.stop().await.unwrap();
-    eventually("the second takes over", async || {
-        let now = holders(&world).await;
-        now.len() == 1 && now[0].1 == 64 && now[0].0 != before[0].0
-    })
-    .await;
+    assert!(holders(&world).await.iter().all(|(name, _)| *name != first_name), "what is given back is nobody's");
+    eventually("the others take over", async || evenly_by(&world, 2).await).await;
+    second.stop().await.unwrap();
+    eventually("the last one takes all", async || holders(&world).await == [(third_name.clone(), 64)]).await;
     load.goes_on(20).await;
     let acks = load.stop().await;
     assert_rows_are_those_of_the_log(&world).await;
     assert_all_are_read(&world, &acks).await;
-    second.stop().await.unwrap();
+    third.stop().await.unwrap();
     world.stop_nodes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shards_of_one_who_is_gone_without_a_word_are_taken_when_its_leases_have_ended() {
+    let world = World::with(WorldSettings { projector: false, ..WorldSettings::default() }).await;
+    // As kill -9 leaves it.
+    sqlx::raw_sql(
+        "insert into lease_holders (work, holder, expires_at) values ('read_model', 'gone', clock_timestamp() + interval '3 s');
+         update leases set holder = 'gone', epoch = 7, expires_at = clock_timestamp() + interval '3 s' where work = 'read_model'",
+    )
+    .execute(&world.database.admin)
+    .await
+    .unwrap();
+    let (projector, name) = another_projector(&world).await;
+    assert_eq!(holders(&world).await, [("gone".to_owned(), 64)], "who may live is left alone");
+    eventually("all are taken over", async || holders(&world).await == [(name.clone(), 64)]).await;
+    let epochs: Vec<i64> = sqlx::query_scalar("select distinct epoch from leases where work = 'read_model'")
+        .fetch_all(&world.database.admin)
+        .await
+        .unwrap();
+    assert_eq!(epochs, [8]);
+    projector.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,8 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
         &[
             // Which process works on which shard: process names and epochs.
             "leases",
+            // Which processes there are: names alone.
+            "lease_holders",
             // Which life of the stream in NATS the relay's cursors belong to: one row of numbers.
             "relay_state",
             // Which migrations have run.
@@ -25,6 +27,15 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             "convolog_relay update leases",
             "convolog_projector select leases",
             "convolog_projector update leases",
+            // Each says that it is there, and takes away those that are not any more.
+            "convolog_relay select lease_holders",
+            "convolog_relay insert lease_holders",
+            "convolog_relay update lease_holders",
+            "convolog_relay delete lease_holders",
+            "convolog_projector select lease_holders",
+            "convolog_projector insert lease_holders",
+            "convolog_projector update lease_holders",
+            "convolog_projector delete lease_holders",
             // The relay alone notices that NATS was wiped.
             "convolog_relay select relay_state",
             "convolog_relay update relay_state",

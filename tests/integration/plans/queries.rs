@@ -348,6 +348,7 @@ pub(super) const ONLY_FORBID: &[&str] = &[
     "users_email_key",
     // Tables of a few rows, read whole.
     "leases_pkey",
+    "lease_holders_pkey",
     "relay_state_pkey",
     "_sqlx_migrations_pkey",
 ];
