@@ -9,7 +9,7 @@ use projector::{READ_MODEL, read_model_version};
 use tests::{World, WorldSettings, eventually};
 use tokio_util::sync::CancellationToken;
 
-use super::{LITTLE, execute, rebuild_all, replay, rows, staged, tenants_with_a_past};
+use super::{LITTLE, execute, rebuild_all, replay, rows, staged, tables, tenants_with_a_past};
 use crate::faults::group_version::quick_node;
 use crate::faults::oracle::assert_rows_are_those_of_the_log;
 
@@ -123,4 +123,47 @@ async fn a_replay_leaves_the_rows_of_another_version_alone() {
             .unwrap();
     assert_eq!(versions, 2);
     assert_eq!(staged(&world).await, 0);
+}
+
+/// Makes a rebuild for a new version that has come to the last table of its swap.
+async fn almost_swapped(world: &World, tenant: uuid::Uuid) {
+    let run = uuid::Uuid::from_u128(2);
+    for table in tables() {
+        let name = table.name;
+        let sql = "select string_agg(quote_ident(attname), ', ') from pg_attribute
+                   where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''";
+        let columns: String = sqlx::query_scalar(sql).bind(name).fetch_one(&world.database.admin).await.unwrap();
+        let sql = format!(
+            "insert into staging.{name} ({columns}, run_id) select {columns}, '{run}' from {name} where tenant_id = $1"
+        );
+        execute(world, &sql, tenant).await;
+    }
+    let last = tables().last().unwrap().name;
+    let sql = format!(
+        "insert into staging.progress (tenant_id, run_id, purpose, version, state, seq, swapped_table)
+         select tenant_id, '{run}', 'upgrade', version, 'swapping', seq, '{last}' from projection_checkpoints
+         where tenant_id = $1"
+    );
+    assert_eq!(execute(world, &sql, tenant).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_begins_again_when_all_rows_were_written_anew_by_an_older_version_meanwhile() {
+    let mut world = world_in_small_steps().await;
+    let user = tenants_with_a_past(&world, &[120]).await.remove(0);
+    let right = rows(&world).await;
+    world.stop_nodes().await;
+    almost_swapped(&world, user.tenant).await;
+    execute(&world, "update sessions set mode = 'meeting', message_count = 0 where tenant_id = $1", user.tenant).await;
+    execute(&world, "update projection_checkpoints set version = 1 where tenant_id = $1", user.tenant).await;
+    let mut settings = quick_node(&world);
+    settings.projector.as_mut().unwrap().sizes = LITTLE;
+    world.nodes.push(Node::start(settings).await.unwrap());
+    eventually("the rows are of this version", async || {
+        let sql = "select version = $1 from projection_checkpoints where tenant_id = $2";
+        let done = sqlx::query_scalar(sql).bind(read_model_version()).bind(user.tenant);
+        done.fetch_one(&world.database.admin).await.unwrap()
+    })
+    .await;
+    assert_eq!(rows(&world).await, right);
 }
