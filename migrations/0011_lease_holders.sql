@@ -59,3 +59,6 @@ end;
 
 revoke execute on function hold_leases, release_leases from public;
 grant execute on function hold_leases, release_leases to convolog_relay, convolog_projector;
+
+-- A process looks whether the schema is the one that it knows.
+grant select on _sqlx_migrations to convolog_api, convolog_projector, convolog_relay;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use api::Operations;
 use api::passwords::Cost;
-use convolog::node::{ApiSettings, Databases, Nats, Node, NodeSettings};
+use convolog::node::{ApiSettings, Databases, Nats, Node, NodeDatabases, NodeSettings};
 use convolog::secrets::NatsPasswords;
 use projector::{ProjectorSettings, RelaySettings};
 use serde::{Deserialize, Serialize};
@@ -137,12 +137,12 @@ fn orders() -> mpsc::UnboundedReceiver<String> {
 fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSettings> {
     let database = |url: &str, connections| ConnectionSettings::from_url("DATABASE_URL", url, connections);
     Ok(NodeSettings {
-        databases: Databases {
+        databases: NodeDatabases::from(Databases {
             api: database(&start.api, 16)?,
             projector: database(&start.projector, 6)?,
             relay: database(&start.relay, 4)?,
-        },
-        nats: Nats { url: start.nats_url.clone(), passwords: Some(start.nats_passwords.clone()) },
+        }),
+        nats: Nats { url: start.nats_url.clone(), passwords: start.nats_passwords.all() },
         api: api
             .then(|| {
                 Ok::<_, anyhow::Error>(ApiSettings {
@@ -158,5 +158,6 @@ fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSetti
             .transpose()?,
         relay: workers.then(|| RelaySettings::named(HOLDER)),
         projector: workers.then(|| ProjectorSettings::named(HOLDER)),
+        worker: None,
     })
 }

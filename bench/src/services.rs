@@ -56,7 +56,7 @@ impl Services {
         ensure_database(&maintenance, DATABASE).await?;
         ensure_database(&maintenance, RAW_DATABASE).await?;
         let admin_url = postgres.admin_url(DATABASE);
-        migrate(&ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?, &secrets.roles().all()).await?;
+        migrate(&ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?, &secrets.roles().logins()).await?;
         let admin = PgPoolOptions::new().max_connections(2).connect(&admin_url).await?;
         Ok(Self { postgres, nats, folder, binaries, secrets, admin })
     }
@@ -66,7 +66,7 @@ impl Services {
     }
 
     pub(crate) fn nats_access(&self) -> NatsAccess {
-        NatsAccess { url: self.nats.url(), passwords: Some(self.secrets.nats().clone()) }
+        NatsAccess { url: self.nats.url(), passwords: self.secrets.nats().all() }
     }
 
     /// The URL of the product's database as one of its roles.

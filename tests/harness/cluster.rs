@@ -54,7 +54,7 @@ async fn cluster() -> &'static Cluster {
         let admin = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1).unwrap();
         store::ensure_database(&admin, TEMPLATE).await.unwrap();
         let template = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url(TEMPLATE), 1).unwrap();
-        migrate(&template, &secrets.roles().all()).await.unwrap();
+        migrate(&template, &secrets.roles().logins()).await.unwrap();
         Cluster { postgres, secrets }
     };
     CLUSTER.get_or_init(start).await
@@ -112,7 +112,7 @@ pub async fn start_nats() -> (Nats, NatsAccess) {
         port: None,
     };
     let nats = Nats::start(binaries, options).await.unwrap();
-    let access = NatsAccess { url: nats.url(), passwords: Some(passwords) };
+    let access = NatsAccess { url: nats.url(), passwords: passwords.all() };
     (nats, access)
 }
 

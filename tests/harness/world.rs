@@ -100,7 +100,7 @@ impl World {
         let mut databases = self.database.databases.clone();
         databases.api = databases.api.with_connections(settings.api_connections);
         NodeSettings {
-            databases,
+            databases: databases.into(),
             nats: self.nats_access.clone(),
             api: Some(ApiSettings {
                 listen: "127.0.0.1:0".parse().unwrap(),
@@ -114,6 +114,7 @@ impl World {
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),
             projector: (first && settings.projector).then(|| ProjectorSettings::named(&holder)),
+            worker: None,
         }
     }
 

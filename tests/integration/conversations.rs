@@ -9,7 +9,7 @@ use tests::{World, conversations};
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_real_conversations_go_in_and_come_back() {
     let world = World::start().await;
-    let password = world.nats_access.passwords.as_ref().unwrap().of(bus::User::Viewer).to_owned();
+    let password = world.nats_access.passwords[&bus::User::Viewer].clone();
     let client = async_nats::ConnectOptions::with_user_and_password("viewer".into(), password)
         .connect(&world.nats_access.url)
         .await

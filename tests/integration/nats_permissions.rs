@@ -35,7 +35,7 @@ impl Server {
     }
 
     fn password(&self, user: User) -> String {
-        self.access.passwords.as_ref().unwrap().of(user).to_owned()
+        self.access.passwords[&user].clone()
     }
 
     async fn bus(&self, user: User) -> Bus {

@@ -163,6 +163,8 @@ impl From<store::Error> for Error {
             | Store::Encode(_)
             | Store::UnsafeRole { .. }
             | Store::Migrate(_)
+            | Store::OlderSchema { .. }
+            | Store::NewerSchema { .. }
             | Store::ServerTooOld { .. }
             | Store::Url { .. }) => Self::internal(other),
         }

@@ -34,6 +34,11 @@ pub(crate) struct Ready {
     status: &'static str,
 }
 
+impl Ready {
+    /// It does.
+    pub(crate) const NOW: Self = Self { status: "ready" };
+}
+
 /// What the document says of [`live`].
 pub(crate) const LIVE: About =
     About { id: "isLive", tag: Tag::Service, summary: "Whether the process lives", text: "", codes: &[], links: &[] };
@@ -61,7 +66,7 @@ pub(crate) async fn ready(State(api): State<Api>) -> Result<Json<Ready>, Error> 
     api.self_check().await.map_err(|cause| {
         Error::new(Code::Overloaded, "The database is not available, or does not keep tenants apart.").caused_by(cause)
     })?;
-    Ok(Json(Ready { status: "ready" }))
+    Ok(Json(Ready::NOW))
 }
 
 /// What every report says; the rest is for people.

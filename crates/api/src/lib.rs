@@ -47,6 +47,7 @@ pub mod stream;
 pub mod tokens;
 pub mod trace_context;
 pub mod violation;
+pub mod worker;
 
 pub use caller::Caller;
 pub use command::{Done, REPLAYED};
@@ -54,6 +55,6 @@ pub use operations::{DATABASE_FACTS_LIFETIME, Operations, SELF_CHECK_LIFETIME};
 pub use operator::{MIN_OPERATOR_TOKEN, OperatorToken, WeakToken};
 pub use reads::{MIN_SEQ_WAIT, SEQ};
 pub use router::router;
-pub use server::{ServerSettings, serve};
+pub use server::{ServerSettings, serve, serve_worker};
 pub use spans::{OnAnswer, RequestSpan};
 pub use state::{Api, Clock};

@@ -72,9 +72,16 @@ impl FromRequestParts<Api> for Operator {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
+        Self::of(parts, api.inner.operations.token.as_ref())
+    }
+}
+
+impl Operator {
+    /// Who sends this request, where this is the operator's token.
+    pub(crate) fn of(parts: &Parts, token: Option<&OperatorToken>) -> Result<Self, Error> {
         let allowed = match bearer(&parts.headers) {
             // Who shows credentials is judged by them alone.
-            Some(presented) => api.inner.operations.token.as_ref().is_some_and(|token| token.is(presented)),
+            Some(presented) => token.is_some_and(|token| token.is(presented)),
             None => is_local(parts),
         };
         if allowed { Ok(Self) } else { Err(Error::unauthorized()) }

@@ -135,7 +135,7 @@ pub(crate) const METRICS: About = About {
 };
 
 /// The figures as an answer.
-pub(crate) struct Figures(String);
+pub(crate) struct Figures(pub(crate) String);
 
 impl IntoResponse for Figures {
     fn into_response(self) -> Response {

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::worker::{self, Worker};
 use crate::{router, state::Api};
 
 pub(crate) use connection::Arrived;
@@ -77,17 +78,24 @@ pub async fn serve(
     settings: ServerSettings,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let server = Server {
-        slots: Slots::new(settings.max_connections),
-        router: router(api.clone()),
-        settings: Arc::new(settings),
-        stop,
-        cut: CancellationToken::new(),
-        connections: TaskTracker::new(),
-    };
+    let server = Server::new(router(api.clone()), settings, stop);
     server.accept_until_stopped(&listener).await;
     drop(listener);
     api.inner.closing.cancel();
+    server.finish().await;
+    Ok(())
+}
+
+/// The same for the few routes of a process without the API.
+pub async fn serve_worker(
+    listener: TcpListener,
+    worker: Worker,
+    settings: ServerSettings,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let server = Server::new(worker::router(worker), settings, stop);
+    server.accept_until_stopped(&listener).await;
+    drop(listener);
     server.finish().await;
     Ok(())
 }
@@ -103,6 +111,17 @@ struct Server {
 }
 
 impl Server {
+    fn new(router: Router, settings: ServerSettings, stop: CancellationToken) -> Self {
+        Self {
+            slots: Slots::new(settings.max_connections),
+            router,
+            settings: Arc::new(settings),
+            stop,
+            cut: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        }
+    }
+
     async fn accept_until_stopped(&self, listener: &TcpListener) {
         loop {
             let next = async {

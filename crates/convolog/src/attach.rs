@@ -2,11 +2,11 @@
 //! nothing, no data directory and no secret, and it logs in with the role that it is asked for, never as administrator.
 
 use local::Running;
-use store::ConnectionSettings;
+use store::{ConnectionSettings, RolePasswords};
 
 use crate::commands::Failure;
 use crate::node::Nats;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, seed_from_hex};
 use crate::services::DATABASE;
 use crate::settings::ServiceSettings;
 
@@ -28,6 +28,40 @@ pub enum Role {
     Relay,
 }
 
+/// Connections per role.
+pub(crate) const API_CONNECTIONS: u32 = 16;
+pub(crate) const PROJECTOR_CONNECTIONS: u32 = 6;
+pub(crate) const RELAY_CONNECTIONS: u32 = 4;
+
+impl Role {
+    /// Its name in PostgreSQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "convolog_api",
+            Self::Projector => "convolog_projector",
+            Self::Relay => "convolog_relay",
+        }
+    }
+
+    /// The setting with its URL.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Api => "CONVOLOG_API_DATABASE_URL",
+            Self::Projector => "CONVOLOG_PROJECTOR_DATABASE_URL",
+            Self::Relay => "CONVOLOG_RELAY_DATABASE_URL",
+        }
+    }
+
+    /// Its password among those of all roles.
+    pub(crate) fn password(self, passwords: &RolePasswords) -> &str {
+        match self {
+            Self::Api => &passwords.api,
+            Self::Projector => &passwords.projector,
+            Self::Relay => &passwords.relay,
+        }
+    }
+}
+
 impl Attached {
     /// Looks for them. Whether they answer is found out by whoever connects.
     pub fn find(settings: &ServiceSettings) -> Result<Self, Failure> {
@@ -38,12 +72,11 @@ impl Attached {
 
     /// PostgreSQL as one of the roles, with so many connections at most.
     pub fn database(&self, role: Role, connections: u32) -> Result<ConnectionSettings, Failure> {
-        let (variable, name, url) = match role {
-            Role::Api => ("CONVOLOG_API_DATABASE_URL", "convolog_api", &self.settings.api_database_url),
-            Role::Projector => {
-                ("CONVOLOG_PROJECTOR_DATABASE_URL", "convolog_projector", &self.settings.projector_database_url)
-            }
-            Role::Relay => ("CONVOLOG_RELAY_DATABASE_URL", "convolog_relay", &self.settings.relay_database_url),
+        let (variable, name) = (role.variable(), role.name());
+        let url = match role {
+            Role::Api => &self.settings.api_database_url,
+            Role::Projector => &self.settings.projector_database_url,
+            Role::Relay => &self.settings.relay_database_url,
         };
         if let Some(url) = url {
             return Ok(ConnectionSettings::from_url(variable, url, connections)?);
@@ -57,23 +90,40 @@ impl Attached {
             (None, None) => return Err(self.nothing_runs(variable)),
         };
         let Some(secrets) = &self.secrets else { return Err(self.no_password(variable, name)) };
-        let passwords = secrets.roles();
-        let password = match role {
-            Role::Api => passwords.api,
-            Role::Projector => passwords.projector,
-            Role::Relay => passwords.relay,
-        };
-        Ok(server.as_role(name, &password, connections))
+        Ok(server.as_role(name, role.password(&secrets.roles()), connections))
     }
 
     /// NATS; `None` when it is not set and no local one runs. Whoever can do without goes on.
     pub fn nats(&self) -> Option<Nats> {
         if let Some(url) = &self.settings.nats_url {
-            return Some(Nats { url: url.clone(), passwords: None });
+            return Some(Nats { url: url.clone(), passwords: self.settings.nats_passwords() });
         }
         let port = self.running?.nats?;
-        let passwords = self.secrets.as_ref()?.nats().clone();
-        Some(Nats { url: format!("nats://127.0.0.1:{port}"), passwords: Some(passwords) })
+        let passwords = self.secrets.as_ref()?.nats().all();
+        Some(Nats { url: format!("nats://127.0.0.1:{port}"), passwords })
+    }
+
+    /// The same for whoever cannot do without.
+    pub fn needed_nats(&self) -> Result<Nats, Failure> {
+        self.nats().ok_or_else(|| self.nothing_runs("NATS_URL"))
+    }
+
+    /// The seed of the key that signs access tokens: the one that is set, else that of the data directory.
+    pub fn signing_seed(&self, set: Option<&str>) -> Result<[u8; 32], Failure> {
+        match (set, &self.secrets) {
+            (Some(digits), _) => seed_from_hex(digits).ok_or_else(|| {
+                Failure::usage(
+                    "CONVOLOG_SIGNING_KEY: expected 64 hexadecimal digits, as `openssl rand -hex 32` makes them",
+                )
+            }),
+            (None, Some(secrets)) => Ok(secrets.signing_seed()?),
+            (None, None) => {
+                let folder = self.settings.data_dir.display();
+                Err(Failure::usage(format!(
+                    "the key that signs access tokens is not known: set CONVOLOG_SIGNING_KEY (there is none in {folder})"
+                )))
+            }
+        }
     }
 
     /// The password of the demo that the running process has made.
@@ -113,6 +163,9 @@ mod tests {
             projector_database_url: None,
             relay_database_url: None,
             nats_url: None,
+            nats_api_password: None,
+            nats_relay_password: None,
+            nats_projector_password: None,
         }
     }
 

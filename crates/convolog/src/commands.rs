@@ -1,11 +1,15 @@
 //! The subcommands, one file each: settings with examples, and `run`.
 
+pub mod api;
 pub mod dev;
 pub mod import;
+pub mod migrate;
 pub mod openapi;
+pub mod projector;
 mod rebuilding;
 pub mod replay;
 pub mod seed;
+mod serving;
 pub mod status;
 mod tenant;
 pub mod verify;
@@ -19,15 +23,24 @@ use tokio_util::sync::CancellationToken;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve the HTTP API on PostgreSQL and NATS that are there already; several processes may do so.
+    #[command(after_help = api::EXAMPLES)]
+    Api(api::Settings),
     /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Settings),
     /// Import conversations, or an export of costs, into a tenant's log.
     #[command(after_help = import::EXAMPLES)]
     Import(import::Settings),
+    /// Bring a database up to this version: roles, rights and schema.
+    #[command(after_help = migrate::EXAMPLES)]
+    Migrate(migrate::Settings),
     /// Print the OpenAPI document of the HTTP API; needs no service.
     #[command(after_help = openapi::EXAMPLES)]
     Openapi,
+    /// Publish events and keep the read tables; several processes share the work.
+    #[command(after_help = projector::EXAMPLES)]
+    Projector(projector::Settings),
     /// Rebuild the read tables from the log, while they are read and written; or show how they were.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Settings),
@@ -101,8 +114,8 @@ impl Command {
     /// What is logged when nothing is set: a server says what it does, a tool only what is wrong.
     pub fn default_log(&self) -> &'static str {
         match self {
-            Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => {
+            Self::Dev(_) | Self::Api(_) | Self::Projector(_) => "info,async_nats=warn,sqlx=warn",
+            Self::Import(_) | Self::Migrate(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => {
                 "warn,async_nats=error,bus=error"
             }
             // What is wrong is in the report.
@@ -113,9 +126,12 @@ impl Command {
     /// Runs it to its end.
     pub async fn run(self, folders: &UserFolders) -> Result<Exit, Failure> {
         match self {
+            Self::Api(settings) => api::run(&settings).await,
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
+            Self::Migrate(settings) => migrate::run(&settings).await,
             Self::Openapi => openapi::run(),
+            Self::Projector(settings) => projector::run(&settings).await,
             Self::Replay(settings) => replay::run(&settings).await,
             Self::Seed(settings) => seed::run(&settings).await,
             Self::Status(settings) => status::run(&settings).await,

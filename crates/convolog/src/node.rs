@@ -1,21 +1,23 @@
 //! A node: API, relay and projector of one process, any of them, on services that are already there.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use api::passwords::{Cost, Passwords, WAITING};
 use api::tokens::{Signer, Tokens};
-use api::{Api, Operations, ServerSettings};
+use api::worker::Worker;
+use api::{Api, Operations, OperatorToken, ServerSettings};
 use bus::{Bus, User};
 use chrono::Utc;
-use projector::{Projector, ProjectorSettings, Relay, RelaySettings};
-use store::{ApiDatabase, ConnectionSettings, Log, LogSettings, OnCommit, ProjectorDatabase, RelayDatabase};
+use projector::{Projector, ProjectorSettings, Relay, RelaySettings, Standing};
+use store::{ApiDatabase, ConnectionSettings, Log, LogSettings, OnCommit, PoolMeter, ProjectorDatabase, RelayDatabase};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::secrets::NatsPasswords;
 use crate::telemetry;
 
 /// How to reach PostgreSQL, one log-in per role.
@@ -29,19 +31,42 @@ pub struct Databases {
     pub relay: ConnectionSettings,
 }
 
+/// How a node reaches PostgreSQL: with the roles of its parts.
+#[derive(Clone, Debug, Default)]
+pub struct NodeDatabases {
+    /// As `convolog_api`.
+    pub api: Option<ConnectionSettings>,
+    /// As `convolog_projector`.
+    pub projector: Option<ConnectionSettings>,
+    /// As `convolog_relay`.
+    pub relay: Option<ConnectionSettings>,
+}
+
+impl From<Databases> for NodeDatabases {
+    fn from(Databases { api, projector, relay }: Databases) -> Self {
+        Self { api: Some(api), projector: Some(projector), relay: Some(relay) }
+    }
+}
+
 /// How to reach NATS.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Nats {
     /// Its URL.
     pub url: String,
-    /// One per user; without them all users log in as the URL says.
-    pub passwords: Option<NatsPasswords>,
+    /// Passwords of users; whoever is not among them logs in as the URL says.
+    pub passwords: HashMap<User, String>,
+}
+
+impl std::fmt::Debug for Nats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nats").field("passwords_of", &self.passwords.keys()).finish_non_exhaustive()
+    }
 }
 
 impl Nats {
     /// Connects in the background as one of the users.
     pub(crate) async fn connect(&self, user: User) -> anyhow::Result<Bus> {
-        let password = self.passwords.as_ref().map(|passwords| passwords.of(user));
+        let password = self.passwords.get(&user).map(String::as_str);
         Bus::connect(&self.url, user, password).await.context("NATS_URL is not usable")
     }
 }
@@ -69,7 +94,7 @@ pub struct ApiSettings {
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
     /// PostgreSQL.
-    pub databases: Databases,
+    pub databases: NodeDatabases,
     /// NATS.
     pub nats: Nats,
     /// Serves HTTP.
@@ -78,16 +103,33 @@ pub struct NodeSettings {
     pub relay: Option<RelaySettings>,
     /// Keeps the read tables.
     pub projector: Option<ProjectorSettings>,
+    /// Where a node without the API tells how it does.
+    pub worker: Option<WorkerSettings>,
+}
+
+/// How a node without the API tells how it does.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Opens `/metrics` to whoever has it.
+    pub token: Option<OperatorToken>,
 }
 
 /// A running node; stop it with [`Node::stop`].
+#[derive(Default)]
 pub struct Node {
     address: Option<SocketAddr>,
     app: Option<Api>,
     front: Option<Front>,
+    worker_server: Option<JoinHandle<std::io::Result<()>>>,
     /// Relay and projector.
     workers: Vec<JoinHandle<()>>,
     stop_workers: CancellationToken,
+}
+
+async fn listen(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{variable}: cannot listen on {address}"))
 }
 
 /// The part that takes requests.
@@ -105,31 +147,57 @@ impl Node {
     pub async fn start(settings: NodeSettings) -> anyhow::Result<Self> {
         // Before anything that counts.
         telemetry::install();
+        let NodeSettings { databases, nats, api, relay, projector, worker } = settings;
         let mut pools = Vec::new();
-        let stop_workers = CancellationToken::new();
-        let mut workers = Vec::new();
-        if let Some(relay) = settings.relay {
-            let database = RelayDatabase::connect(settings.databases.relay).await.context("starting the relay")?;
+        let mut standings = Vec::new();
+        let mut node = Self::default();
+        if let Some(relay) = relay {
+            let database = databases.relay.context("the relay needs a database")?;
+            let database = RelayDatabase::connect(database).await.context("starting the relay")?;
             pools.push(database.pool_meter());
-            let bus = settings.nats.connect(User::Relay).await?;
+            let bus = nats.connect(User::Relay).await?;
             let relay = Relay::start(database, bus, relay).await.context("starting the relay")?;
-            workers.push(store::spawn("relay", relay.run(stop_workers.clone())));
+            standings.push(("relay", relay.standing()));
+            node.workers.push(store::spawn("relay", relay.run(node.stop_workers.clone())));
         }
-        if let Some(projector) = settings.projector {
-            let database = ProjectorDatabase::connect(settings.databases.projector).await;
-            let database = database.context("starting the projector")?;
+        if let Some(projector) = projector {
+            let database = databases.projector.context("the projector needs a database")?;
+            let database = ProjectorDatabase::connect(database).await.context("starting the projector")?;
             pools.push(database.pool_meter());
-            let bus = settings.nats.connect(User::Projector).await?;
+            let bus = nats.connect(User::Projector).await?;
             let projector = Projector::start(database, bus, projector).await.context("starting the projector")?;
-            workers.push(store::spawn("projector", projector.run(stop_workers.clone())));
+            standings.push(("projector", projector.standing()));
+            node.workers.push(store::spawn("projector", projector.run(node.stop_workers.clone())));
         }
-        let mut node = Self { address: None, app: None, front: None, workers, stop_workers };
-        if let Some(mut api) = settings.api {
+        if let Some(mut api) = api {
+            let database = databases.api.context("the API needs a database")?;
             api.operations.pools.append(&mut pools);
-            let bus = settings.nats.connect(User::Api).await?;
-            node.serve(settings.databases.api, bus, api).await?;
+            let bus = nats.connect(User::Api).await?;
+            node.serve(database, bus, api).await?;
+        }
+        if let Some(worker) = worker {
+            node.serve_worker(worker, pools, standings).await?;
         }
         Ok(node)
+    }
+
+    async fn serve_worker(
+        &mut self,
+        settings: WorkerSettings,
+        pools: Vec<PoolMeter>,
+        standings: Vec<(&'static str, Standing)>,
+    ) -> anyhow::Result<()> {
+        let listener = listen("CONVOLOG_PROJECTOR_LISTEN", settings.listen).await?;
+        self.address = Some(listener.local_addr()?);
+        let check = Arc::new(move || {
+            let ill = standings.iter().find(|(_, standing)| !standing.is_good());
+            let checked = ill.map_or(Ok(()), |(part, _)| Err(format!("the {part} has not renewed its leases in time")));
+            Box::pin(std::future::ready(checked)) as _
+        });
+        let worker = Worker { token: settings.token, render: telemetry::render, pools, check };
+        let server = api::serve_worker(listener, worker, ServerSettings::default(), self.stop_workers.clone());
+        self.worker_server = Some(store::spawn("worker", server));
+        Ok(())
     }
 
     async fn serve(&mut self, database: ConnectionSettings, bus: Bus, settings: ApiSettings) -> anyhow::Result<()> {
@@ -137,9 +205,7 @@ impl Node {
         database.self_check().await.context("starting the API")?;
         let on_commit = Api::doorbell(&bus);
         let (log, writers) = Log::start(&database, &settings.log, on_commit.clone()).await?;
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("CONVOLOG_LISTEN: cannot listen on {}", settings.listen))?;
+        let listener = listen("CONVOLOG_LISTEN", settings.listen).await?;
         let address = listener.local_addr()?;
         let issuer = settings.public_url.unwrap_or_else(|| format!("http://{address}"));
         let mut operations = settings.operations;
@@ -161,7 +227,7 @@ impl Node {
         Ok(())
     }
 
-    /// Where the API listens.
+    /// Where the API listens, or a worker.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
@@ -189,6 +255,9 @@ impl Node {
         self.stop_workers.cancel();
         for worker in self.workers.drain(..) {
             worker.await?;
+        }
+        if let Some(server) = self.worker_server.take() {
+            server.await??;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What is made once per data directory and never shown but where it is needed: passwords and the signing key.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -65,6 +66,11 @@ impl NatsPasswords {
         }
     }
 
+    /// All of them.
+    pub fn all(&self) -> HashMap<User, String> {
+        User::ALL.iter().map(|user| (*user, self.of(*user).to_owned())).collect()
+    }
+
     /// The variables of the server's configuration.
     pub fn variables(&self) -> Vec<(String, String)> {
         User::ALL.iter().map(|user| (user.password_variable().to_owned(), self.of(*user).to_owned())).collect()
@@ -112,16 +118,7 @@ impl Secrets {
 
     /// The seed of the signing key.
     pub fn signing_seed(&self) -> anyhow::Result<[u8; 32]> {
-        let digits = self.signing_seed.as_bytes();
-        let byte = |at: usize| {
-            let pair = digits.get(2 * at..2 * at + 2).and_then(|pair| std::str::from_utf8(pair).ok());
-            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).context("the signing seed is damaged")
-        };
-        let mut seed = [0; 32];
-        for (at, slot) in seed.iter_mut().enumerate() {
-            *slot = byte(at)?;
-        }
-        Ok(seed)
+        seed_from_hex(&self.signing_seed).context("the signing seed is damaged")
     }
 
     /// Passwords of the database roles.
@@ -137,6 +134,18 @@ impl Secrets {
     pub fn nats(&self) -> &NatsPasswords {
         &self.nats
     }
+}
+
+/// 32 bytes from 64 hexadecimal digits.
+pub(crate) fn seed_from_hex(digits: &str) -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, slot) in seed.iter_mut().enumerate() {
+        *slot = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(seed)
 }
 
 /// That many random bytes from the system, hexadecimal.

@@ -5,17 +5,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Progress, Storage};
-use store::{ConnectionSettings, RolePasswords, migrate};
+use store::{ConnectionSettings, RoleLogin, RolePasswords, migrate};
 
+use crate::attach::{API_CONNECTIONS, PROJECTOR_CONNECTIONS, RELAY_CONNECTIONS};
 use crate::commands::UserFolders;
 use crate::node::{Databases, Nats as NatsAccess};
 use crate::secrets::Secrets;
 use crate::settings::ServiceSettings;
-
-/// Connections per role.
-const API_CONNECTIONS: u32 = 16;
-const PROJECTOR_CONNECTIONS: u32 = 6;
-const RELAY_CONNECTIONS: u32 = 4;
 
 /// The database of a local cluster.
 pub(crate) const DATABASE: &str = "convolog";
@@ -62,11 +58,11 @@ impl Services {
             (None, None) => anyhow::bail!("PostgreSQL is missing"),
         };
         let admin = ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?;
-        let roles = secrets.roles();
-        let passwords = ours(settings, &roles);
-        migrate(&admin, &passwords).await.context("DATABASE_URL: the database cannot be used")?;
+        migrate(&admin, &ours(settings, &secrets.roles()))
+            .await
+            .context("DATABASE_URL: the database cannot be used")?;
         let nats_access = match (&settings.nats_url, &nats) {
-            (Some(url), _) => NatsAccess { url: url.clone(), passwords: None },
+            (Some(url), _) => NatsAccess { url: url.clone(), passwords: settings.nats_passwords() },
             (None, Some(nats)) => {
                 let viewer = secrets.nats().of(bus::User::Viewer);
                 let address = nats.url();
@@ -75,7 +71,7 @@ impl Services {
                     "NATS         nats://viewer:{viewer}@{address} (read-only), data in {}",
                     nats.data_dir().display()
                 ));
-                NatsAccess { url: nats.url(), passwords: Some(secrets.nats().clone()) }
+                NatsAccess { url: nats.url(), passwords: secrets.nats().all() }
             }
             (None, None) => anyhow::bail!("NATS is missing"),
         };
@@ -101,9 +97,9 @@ impl Services {
 }
 
 /// The roles whose passwords we set: not those whose URL was given, which carries a password of its own.
-fn ours<'a>(settings: &ServiceSettings, roles: &'a RolePasswords) -> Vec<(&'static str, &'a str)> {
+fn ours(settings: &ServiceSettings, roles: &RolePasswords) -> Vec<RoleLogin> {
     let urls = [&settings.api_database_url, &settings.projector_database_url, &settings.relay_database_url];
-    roles.all().into_iter().zip(urls).filter(|(_, url)| url.is_none()).map(|(role, _)| role).collect()
+    roles.logins().into_iter().zip(urls).filter(|(_, url)| url.is_none()).map(|(role, _)| role).collect()
 }
 
 fn databases(settings: &ServiceSettings, admin: &ConnectionSettings, secrets: &Secrets) -> anyhow::Result<Databases> {
@@ -187,12 +183,14 @@ mod tests {
         let roles = RolePasswords { api: "a".into(), projector: "p".into(), relay: "r".into() };
         let ours_with = |arguments: &[&str]| {
             let flags = Flags::parse_from(["convolog"].iter().chain(arguments));
-            ours(&flags.services, &roles)
+            let logins = ours(&flags.services, &roles).into_iter();
+            logins.map(|login| (login.role, login.password.unwrap())).collect::<Vec<_>>()
         };
         let all = [("convolog_api", "a"), ("convolog_projector", "p"), ("convolog_relay", "r")];
+        let all = all.map(|(role, password)| (role, password.to_owned()));
         assert_eq!(ours_with(&[]), all);
         assert_eq!(ours_with(&["--api-database-url", "postgres://x"]), all[1..]);
-        assert_eq!(ours_with(&["--projector-database-url", "postgres://x"]), [all[0], all[2]]);
+        assert_eq!(ours_with(&["--projector-database-url", "postgres://x"]), [all[0].clone(), all[2].clone()]);
         assert_eq!(ours_with(&["--relay-database-url", "postgres://x"]), all[..2]);
     }
 }

@@ -2,8 +2,10 @@
 
 mod names;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
+use bus::User;
 use clap::{Args, Parser, ValueEnum};
 
 use crate::commands::{Command, dev};
@@ -55,20 +57,54 @@ pub struct ServiceSettings {
     #[arg(long, env = "CONVOLOG_DATA_DIR", default_value = ".convolog", value_name = "DIRECTORY")]
     pub data_dir: PathBuf,
     /// The administrator's PostgreSQL; a local one when not set.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
     pub database_url: Option<String>,
     /// PostgreSQL as the role convolog_api, which then keeps its password; derived from DATABASE_URL when not set.
-    #[arg(long, env = "CONVOLOG_API_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "CONVOLOG_API_DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
     pub api_database_url: Option<String>,
     /// PostgreSQL as the role convolog_projector, which then keeps its password; derived from DATABASE_URL when not set.
-    #[arg(long, env = "CONVOLOG_PROJECTOR_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "CONVOLOG_PROJECTOR_DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
     pub projector_database_url: Option<String>,
     /// PostgreSQL as the role convolog_relay, which then keeps its password; derived from DATABASE_URL when not set.
-    #[arg(long, env = "CONVOLOG_RELAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "CONVOLOG_RELAY_DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
     pub relay_database_url: Option<String>,
     /// NATS; a local one when not set.
-    #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
     pub nats_url: Option<String>,
+    /// Password of the user `api` of NATS; when not set, the API logs in as NATS_URL says.
+    #[arg(long, env = "CONVOLOG_NATS_API_PASSWORD", hide_env_values = true, value_name = "PASSWORD", value_parser = secret)]
+    pub nats_api_password: Option<String>,
+    /// Password of the user `relay` of NATS; when not set, the relay logs in as NATS_URL says.
+    #[arg(long, env = "CONVOLOG_NATS_RELAY_PASSWORD", hide_env_values = true, value_name = "PASSWORD", value_parser = secret)]
+    pub nats_relay_password: Option<String>,
+    /// Password of the user `projector` of NATS; when not set, the projector logs in as NATS_URL says.
+    #[arg(long, env = "CONVOLOG_NATS_PROJECTOR_PASSWORD", hide_env_values = true, value_name = "PASSWORD", value_parser = secret)]
+    pub nats_projector_password: Option<String>,
+}
+
+impl ServiceSettings {
+    /// The passwords of NATS' users that are set.
+    pub fn nats_passwords(&self) -> HashMap<User, String> {
+        let all = [
+            (User::Api, &self.nats_api_password),
+            (User::Relay, &self.nats_relay_password),
+            (User::Projector, &self.nats_projector_password),
+        ];
+        all.into_iter().filter_map(|(user, password)| Some((user, password.clone()?))).collect()
+    }
+}
+
+/// What a secret's setting begins with when the secret is in a file.
+const FILE: &str = "file:";
+
+/// A secret as it stands there, or the contents of the file that `file:PATH` names, without white space at its end.
+pub(crate) fn secret(value: &str) -> Result<String, String> {
+    let Some(path) = value.strip_prefix(FILE) else { return Ok(value.to_owned()) };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read the file: {error}"))?;
+    match text.trim_end() {
+        "" => Err("the file is empty".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// Fails for a `CONVOLOG_…` variable that is no subcommand's setting, and names the nearest that is.
@@ -89,6 +125,19 @@ mod tests {
             let help = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("convolog {name}")), "`{name} --help` shows no example");
         }
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display();
+        std::fs::write(file.path(), "nats://api:secret@nats:4222\n").unwrap();
+        let cli = Cli::parse_from(["convolog", &format!("--nats-url=file:{path}"), "--nats-api-password", "n1"]);
+        assert_eq!(cli.dev.services.nats_url.as_deref(), Some("nats://api:secret@nats:4222"));
+        assert_eq!(cli.dev.services.nats_passwords(), HashMap::from([(User::Api, "n1".to_owned())]));
+        std::fs::write(file.path(), "\n").unwrap();
+        assert!(secret(&format!("file:{path}")).unwrap_err().contains("empty"));
+        assert!(secret("file:/nowhere/at/all").unwrap_err().contains("cannot read"));
     }
 
     #[test]

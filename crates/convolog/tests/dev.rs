@@ -122,6 +122,9 @@ fn attached(data: &Path) -> Attached {
         projector_database_url: None,
         relay_database_url: None,
         nats_url: None,
+        nats_api_password: None,
+        nats_relay_password: None,
+        nats_projector_password: None,
     })
     .unwrap()
 }
@@ -137,7 +140,7 @@ async fn a_second_process_reaches_the_services_of_a_running_one_as_their_roles()
     ProjectorDatabase::connect(second.database(Role::Projector, 1).unwrap()).await.unwrap();
     RelayDatabase::connect(second.database(Role::Relay, 1).unwrap()).await.unwrap();
     let nats = second.nats().unwrap();
-    let password = nats.passwords.as_ref().unwrap().of(bus::User::Api);
+    let password = nats.passwords[&bus::User::Api].as_str();
     let bus = bus::Bus::connect(&nats.url, bus::User::Api, Some(password)).await.unwrap();
     assert!(bus.ready(Duration::from_secs(10)).await);
 

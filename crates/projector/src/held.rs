@@ -8,12 +8,14 @@ use store::{Lease, Leases, Work};
 
 use crate::Error;
 use crate::meters::{LeaseMeters, number};
+use crate::standing::Standing;
 
 /// Leases and until when they may be relied on.
 pub(crate) struct Held {
     leases: Leases,
     epochs: HashMap<Shard, i64>,
     valid_until: Instant,
+    standing: Standing,
     meters: LeaseMeters,
 }
 
@@ -24,7 +26,8 @@ impl Held {
         let epochs = by_shard(leases.acquire().await?);
         let meters = LeaseMeters::register(work);
         meters.held.set(number(epochs.len()));
-        Ok(Self { leases, epochs, valid_until: asked + Leases::DURATION, meters })
+        let standing = Standing::renewed(asked);
+        Ok(Self { leases, epochs, valid_until: asked + Leases::DURATION, standing, meters })
     }
 
     /// Prolongs; answers whether the set of shards or an epoch has changed.
@@ -32,12 +35,18 @@ impl Held {
         let asked = Instant::now();
         let epochs = by_shard(self.leases.renew().await?);
         self.valid_until = asked + Leases::DURATION;
+        self.standing.renew(asked);
         let changed = epochs != self.epochs;
         let lost = self.epochs.iter().filter(|(shard, epoch)| epochs.get(shard) != Some(epoch)).count();
         self.meters.lost.increment(lost as u64);
         self.meters.held.set(number(epochs.len()));
         self.epochs = epochs;
         Ok(changed)
+    }
+
+    /// Whether they are renewed.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.clone()
     }
 
     /// Gives them back.

@@ -22,6 +22,7 @@ mod relay;
 mod relay_state;
 pub mod replay;
 mod sessions;
+mod standing;
 mod sweep;
 
 pub use error::Error;
@@ -29,3 +30,4 @@ pub use projection::{Projected, Projection, Table, Write};
 pub use projector::{Projector, ProjectorSettings};
 pub use read_model::{PROJECTIONS, READ_MODEL, version as read_model_version};
 pub use relay::{Relay, RelaySettings};
+pub use standing::Standing;

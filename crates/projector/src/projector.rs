@@ -20,6 +20,7 @@ use crate::held::Held;
 use crate::live::{Heard, Live};
 use crate::meters::{self, ProjectorMeters};
 use crate::replay::{Sizes, Upgrade};
+use crate::standing::Standing;
 use crate::sweep::{Sweep, number};
 use crate::{Error, READ_MODEL, read_model_version};
 
@@ -109,6 +110,11 @@ impl Projector {
             meters: ProjectorMeters::register(),
             settings,
         })
+    }
+
+    /// Whether it is well.
+    pub fn standing(&self) -> Standing {
+        self.held.standing()
     }
 
     /// Works until `shutdown`, then ends what is under way and gives the leases back.

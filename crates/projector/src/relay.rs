@@ -15,6 +15,7 @@ use crate::held::Held;
 use crate::meters::{self, RelayMeters};
 use crate::projector::ticker;
 use crate::relay_state::{self, StreamMemory};
+use crate::standing::Standing;
 use crate::sweep::{Sweep, number};
 
 /// Most tenants whose events are read in one round trip, and most events of one tenant.
@@ -77,6 +78,11 @@ impl Relay {
         let (cursors, unstored, work, paused) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
         let meters = RelayMeters::register();
         Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, paused, meters, settings })
+    }
+
+    /// Whether it is well.
+    pub fn standing(&self) -> Standing {
+        self.held.standing()
     }
 
     /// Works until `shutdown`, then stores the cursors and gives the leases back.

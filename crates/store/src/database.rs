@@ -9,6 +9,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Error;
+use crate::migrate::check_schema;
 use crate::pool_meter::{PoolMeter, PoolUse};
 use crate::role_check::{check_one_tenant, check_role};
 
@@ -51,6 +52,7 @@ impl ConnectionSettings {
         let options = self.options.clone().application_name(name);
         let mut connection = sqlx::PgConnection::connect_with(&options).await?;
         check_role(&mut connection).await?;
+        check_schema(&mut connection).await?;
         connection.close().await?;
         Ok(self.pool(name, acquire_timeout))
     }

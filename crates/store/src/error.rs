@@ -47,6 +47,20 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("the migration failed")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is not there, or an older version's.
+    #[error("the database is not migrated to schema version {needed}: run `convolog migrate`")]
+    OlderSchema {
+        /// What this program works with.
+        needed: i64,
+    },
+    /// A newer version has migrated the database.
+    #[error("the schema of the database has version {found}, this program knows {known}: run the newer version")]
+    NewerSchema {
+        /// What is there.
+        found: i64,
+        /// What this program works with.
+        known: i64,
+    },
     /// The server is too old.
     #[error("PostgreSQL {found} is too old: version 17 or newer is required (transaction_timeout)")]
     ServerTooOld {

@@ -27,7 +27,10 @@ pub use leases::{Lease, Leases, Work};
 pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Posting, Stop, Unit};
 pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row, select_events_after};
 pub use members::{NewTenant, RegisterError, register_tenant};
-pub use migrate::{RolePasswords, ensure_database, migrate, prepare_cluster_and_database};
+pub use migrate::{
+    Migrated, RoleLogin, RolePasswords, SCHEMA_VERSION, create_database, ensure_database, migrate,
+    prepare_cluster_and_database,
+};
 pub use monitoring::{AGE_SAMPLE, Lag, Progress, STUCK_AFTER, Server, Snapshot};
 pub use pool_meter::{PoolMeter, PoolUse};
 pub use role_check::check_role;

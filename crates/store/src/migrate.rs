@@ -1,6 +1,8 @@
 //! Brings a database up to today's schema: roles, rights, then the numbered migrations.
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use std::cmp::Ordering;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _};
 
@@ -18,15 +20,33 @@ pub struct RolePasswords {
 }
 
 impl RolePasswords {
-    /// Each role with its password.
-    pub fn all(&self) -> [(&'static str, &str); 3] {
-        [
-            ("convolog_api", self.api.as_str()),
-            ("convolog_projector", self.projector.as_str()),
-            ("convolog_relay", self.relay.as_str()),
-        ]
+    /// All of them, to let them log in.
+    pub fn logins(&self) -> [RoleLogin; 3] {
+        [("convolog_api", &self.api), ("convolog_projector", &self.projector), ("convolog_relay", &self.relay)]
+            .map(|(role, password)| RoleLogin { role, password: Some(password.clone()) })
     }
 }
+
+/// A role that logs in.
+#[derive(Clone)]
+pub struct RoleLogin {
+    /// Its name.
+    pub role: &'static str,
+    /// `None`: the server lets it in by other means.
+    pub password: Option<String>,
+}
+
+/// What [`migrate`] has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// Version of the schema.
+    pub version: i64,
+    /// Migrations that were run.
+    pub run: usize,
+}
+
+/// Version of the schema that this program works with: its last migration.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
@@ -44,27 +64,88 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (11, "lease_holders", include_str!("../../../migrations/0011_lease_holders.sql")),
 ];
 
-/// Migrates the administrator's database and lets these runtime roles log in with these passwords; a role that is not
-/// among them keeps its log-in as it is. Safe to run again and by several at once; refuses a database that a newer
-/// version has migrated.
-pub async fn migrate(administrator: &ConnectionSettings, passwords: &[(&str, &str)]) -> Result<(), Error> {
+/// Migrates the administrator's database and lets these runtime roles log in; a role that is not among them keeps its
+/// log-in as it is. Safe to run again and by several at once; refuses a database that a newer version has migrated.
+pub async fn migrate(administrator: &ConnectionSettings, logins: &[RoleLogin]) -> Result<Migrated, Error> {
     let mut connection = prepare_cluster_and_database(administrator).await?;
-    for (role, password) in passwords {
-        let sql: String = sqlx::query_scalar("select format('alter role %I login password %L', $1, $2)")
-            .bind(role)
-            .bind(password)
-            .fetch_one(&mut connection)
-            .await?;
+    for RoleLogin { role, password } in logins {
+        let sql: String =
+            sqlx::query_scalar("select format('alter role %I login' || coalesce(format(' password %L', $2), ''), $1)")
+                .bind(role)
+                .bind(password)
+                .fetch_one(&mut connection)
+                .await?;
         retry_concurrent_update(&mut connection, &sql).await?;
     }
     // Objects belong to a role that nobody logs in as.
     connection.execute("set role convolog_owner").await?;
+    let before = applied(&mut connection).await?;
     let migrations = MIGRATIONS.map(|(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let migrated = Migrator::with_migrations(migrations.into()).run(&mut connection).await;
-    migrated.map_err(Error::Migrate)?;
-    Ok(connection.close().await?)
+    if let Err(error) = migrated {
+        let newer = if let MigrateError::VersionMissing(found) = error { Some(found) } else { None };
+        return Err(newer.map_or(Error::Migrate(error), |found| Error::NewerSchema { found, known: SCHEMA_VERSION }));
+    }
+    connection.close().await?;
+    Ok(Migrated { version: SCHEMA_VERSION, run: MIGRATIONS.len().saturating_sub(before) })
+}
+
+/// How many migrations have run.
+async fn applied(connection: &mut PgConnection) -> Result<usize, Error> {
+    let there: bool =
+        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
+    if !there {
+        return Ok(0);
+    }
+    let count: i64 = sqlx::query_scalar("select count(*) from _sqlx_migrations").fetch_one(connection).await?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+/// Refuses a schema of another version than this program's.
+pub(crate) async fn check_schema(connection: &mut PgConnection) -> Result<(), Error> {
+    let found: Result<Option<i64>, sqlx::Error> =
+        sqlx::query_scalar("select max(version) from public._sqlx_migrations where success")
+            .fetch_one(connection)
+            .await;
+    let found = match found {
+        Ok(found) => found.unwrap_or_default(),
+        // There is no such table, or it is of a version that told nobody.
+        Err(error)
+            if error.as_database_error().is_some_and(|e| matches!(e.code().as_deref(), Some("42P01" | "42501"))) =>
+        {
+            0
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match found.cmp(&SCHEMA_VERSION) {
+        Ordering::Less => Err(Error::OlderSchema { needed: SCHEMA_VERSION }),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Error::NewerSchema { found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// Creates the database that the administrator's URL names, unless it is there.
+pub async fn create_database(administrator: &ConnectionSettings) -> Result<(), Error> {
+    let missing = match administrator.options.connect().await {
+        Ok(connection) => return Ok(connection.close().await?),
+        Err(error) => error,
+    };
+    let name = administrator.options.get_database().map(str::to_owned);
+    let is_missing = missing.as_database_error().is_some_and(|error| error.code().as_deref() == Some("3D000"));
+    let Some(name) = name.filter(|_| is_missing) else { return Err(missing.into()) };
+    let elsewhere =
+        ConnectionSettings { options: administrator.options.clone().database("postgres"), max_connections: 1 };
+    match ensure_database(&elsewhere, &name).await {
+        // Somebody else was first.
+        Err(Error::Database(error))
+            if error.as_database_error().is_some_and(|e| matches!(e.code().as_deref(), Some("42P04" | "23505"))) =>
+        {
+            Ok(())
+        }
+        made => made,
+    }
 }
 
 /// Creates the roles and sets the rights on this database: what neither a numbered migration nor a template carries.

@@ -53,7 +53,7 @@ async fn write(world: &World, node: usize, tenant: Uuid, event: Foreign) -> u64 
 
 /// Follows all events on NATS from now on.
 async fn watch(world: &World) -> async_nats::Subscriber {
-    let password = world.nats_access.passwords.as_ref().unwrap().of(bus::User::Viewer).to_owned();
+    let password = world.nats_access.passwords[&bus::User::Viewer].clone();
     let options = async_nats::ConnectOptions::with_user_and_password("viewer".into(), password);
     let viewer = options.connect(&world.nats_access.url).await.unwrap();
     let seen = viewer.subscribe("events.>").await.unwrap();

@@ -20,7 +20,7 @@ pub(crate) async fn world_that_only_hears() -> (World, Bus) {
     let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
     let mut settings = world.node_settings(&WorldSettings { relay: false, ..WorldSettings::default() }, true);
     settings.projector.as_mut().unwrap().sweep = NEVER;
-    let password = world.nats_access.passwords.as_ref().unwrap().of(NatsUser::Relay).to_owned();
+    let password = world.nats_access.passwords[&NatsUser::Relay].clone();
     let relay = Bus::connect(&world.nats_access.url, NatsUser::Relay, Some(&password)).await.unwrap();
     assert!(relay.ready(Duration::from_secs(20)).await);
     relay.events().ensure().await.unwrap();

@@ -42,7 +42,7 @@ const PHASES: [Lies; 5] = [
 ];
 
 async fn bus(world: &World, user: NatsUser) -> Bus {
-    let password = world.nats_access.passwords.as_ref().unwrap().of(user).to_owned();
+    let password = world.nats_access.passwords[&user].clone();
     let bus = Bus::connect(&world.nats_access.url, user, Some(&password)).await.unwrap();
     assert!(bus.ready(Duration::from_secs(20)).await);
     bus

@@ -14,7 +14,7 @@ pub(crate) type Published = BTreeMap<u64, BTreeMap<Uuid, BTreeSet<u64>>>;
 
 /// Logs in as one of the users.
 pub(crate) async fn client(world: &World, user: bus::User) -> async_nats::Client {
-    let password = world.nats_access.passwords.as_ref().unwrap().of(user).to_owned();
+    let password = world.nats_access.passwords[&user].clone();
     async_nats::ConnectOptions::with_user_and_password(user.name().into(), password)
         .custom_inbox_prefix(format!("_INBOX_{}", user.name()))
         .retry_on_initial_connect()

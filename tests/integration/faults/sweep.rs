@@ -109,7 +109,7 @@ async fn lost_doorbells_are_found_by_the_relays_sweep() {
 }
 
 async fn make_the_stream(world: &World) {
-    let password = world.nats_access.passwords.as_ref().unwrap().of(bus::User::Relay).to_owned();
+    let password = world.nats_access.passwords[&bus::User::Relay].clone();
     let relay = bus::Bus::connect(&world.nats_access.url, bus::User::Relay, Some(&password)).await.unwrap();
     assert!(relay.ready(Duration::from_secs(20)).await);
     relay.events().ensure().await.unwrap();

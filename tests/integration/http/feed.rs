@@ -49,7 +49,7 @@ async fn follow(user: &User, query: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_feed_is_the_whole_log_in_the_bytes_of_nats() {
     let world = World::start().await;
-    let password = world.nats_access.passwords.as_ref().unwrap().of(bus::User::Viewer).to_owned();
+    let password = world.nats_access.passwords[&bus::User::Viewer].clone();
     let viewer = async_nats::ConnectOptions::with_user_and_password("viewer".into(), password);
     let viewer = viewer.connect(&world.nats_access.url).await.unwrap();
     let mut seen = viewer.subscribe("events.>").await.unwrap();

@@ -75,7 +75,7 @@ async fn a_wrong_hint_does_not_let_a_read_through_that_does_not_see_its_write() 
     let path = format!("/v1/sessions?min_seq={seq}");
     let reading = user.get(&path);
     // What a projector said before a crash took its last rows back.
-    let password = world.nats_access.passwords.as_ref().unwrap().of(bus::User::Projector).to_owned();
+    let password = world.nats_access.passwords[&bus::User::Projector].clone();
     let projector = bus::Bus::connect(&world.nats_access.url, bus::User::Projector, Some(&password)).await.unwrap();
     let hints = async {
         let hinted = Instant::now();

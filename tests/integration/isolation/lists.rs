@@ -39,6 +39,10 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             // The relay alone notices that NATS was wiped.
             "convolog_relay select relay_state",
             "convolog_relay update relay_state",
+            // Whether the schema is the one that a process knows.
+            "convolog_api select _sqlx_migrations",
+            "convolog_projector select _sqlx_migrations",
+            "convolog_relay select _sqlx_migrations",
             // How many shards somebody works on.
             "convolog_monitor select leases",
         ],

@@ -106,9 +106,9 @@ async fn a_node_does_not_start_as_a_role_that_bypasses_row_level_security() {
     let (role, connection) = harmless_role(&world.database).await;
     world.database.admin.execute(AssertSqlSafe(format!("alter role {role} bypassrls"))).await.unwrap();
     let parts: [fn(&mut convolog::node::NodeSettings, ConnectionSettings); 3] = [
-        |node, connection| node.databases.api = connection,
-        |node, connection| node.databases.projector = connection,
-        |node, connection| node.databases.relay = connection,
+        |node, connection| node.databases.api = Some(connection),
+        |node, connection| node.databases.projector = Some(connection),
+        |node, connection| node.databases.relay = Some(connection),
     ];
     for part in parts {
         let mut node = world.node_settings(&settings, true);

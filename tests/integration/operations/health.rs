@@ -90,7 +90,7 @@ async fn without_nats_it_is_degraded_and_with_an_open_schema_it_fails() {
     let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
     let operations = Operations { self_check_lifetime: Duration::from_millis(50), ..Operations::default() };
     let mut settings = world.node_settings(&WorldSettings { operations, ..api_alone() }, false);
-    settings.nats = NatsAccess { url: "nats://127.0.0.1:1".to_owned(), passwords: None };
+    settings.nats = NatsAccess { url: "nats://127.0.0.1:1".to_owned(), passwords: Default::default() };
     world.nodes.push(Node::start(settings).await.unwrap());
     let health = async || anonymous(&world).get("/health").await;
 

@@ -21,6 +21,22 @@ pub(crate) fn command(data: &Path, listen: &str) -> Command {
     command
 }
 
+/// A request of its own connection; answers the head and the body.
+pub(crate) fn request(address: &str, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
+    let authorization = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 impl Dev {
     fn start(data: &Path, listen: &str) -> Self {
         let mut process = command(data, listen).stderr(Stdio::null()).spawn().unwrap();
@@ -53,18 +69,7 @@ impl Dev {
     }
 
     fn request(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
-        let authorization = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: convolog\r\nconnection: close\r\n{authorization}\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        request(self.address(), method, path, token, body)
     }
 
     /// Logs in as the demo's owner.

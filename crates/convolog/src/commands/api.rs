@@ -1,0 +1,74 @@
+//! `convolog api`: one process that serves HTTP; as many as are wanted, beside as many `convolog projector`.
+
+use std::io::Write as _;
+
+use api::passwords::Cost;
+use clap::Args;
+use store::LogSettings;
+
+use super::serving::{self, HttpSettings};
+use super::{Exit, Failure};
+use crate::attach::{API_CONNECTIONS, Attached, Role};
+use crate::node::{ApiSettings, Node, NodeDatabases, NodeSettings};
+use crate::settings::{ServiceSettings, secret};
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "It makes nothing: `convolog migrate` has been run, `convolog projector` keeps what is read.
+A secret may be the name of a file: file:/run/secrets/signing_key
+
+Examples:
+  CONVOLOG_API_DATABASE_URL=postgres://convolog_api:…@db/convolog NATS_URL=nats://api:…@nats:4222 \\
+  CONVOLOG_SIGNING_KEY=file:/run/secrets/signing_key CONVOLOG_PUBLIC_URL=https://api.example.com \\
+    convolog api --listen 0.0.0.0:8080
+  convolog api --listen 127.0.0.1:8081     one more beside the `convolog dev` of this folder";
+
+/// Settings of `convolog api`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// How HTTP is served.
+    #[command(flatten)]
+    pub http: HttpSettings,
+    /// Seed of the Ed25519 key that signs access tokens, 64 hexadecimal digits, the same for all processes (`openssl rand -hex 32`
+    /// makes one); that of the data directory when not set.
+    #[arg(long, env = "CONVOLOG_SIGNING_KEY", hide_env_values = true, value_name = "HEX", value_parser = secret)]
+    pub signing_key: Option<String>,
+    /// Where PostgreSQL and NATS are.
+    #[command(flatten)]
+    pub services: ServiceSettings,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
+    let (operations, export) = settings.http.operations()?;
+    serving::allow_open_files();
+    let start = Box::pin(async {
+        let attached = Attached::find(&settings.services)?;
+        let node = NodeSettings {
+            databases: NodeDatabases {
+                api: Some(attached.database(Role::Api, API_CONNECTIONS)?),
+                ..NodeDatabases::default()
+            },
+            nats: attached.needed_nats()?,
+            api: Some(ApiSettings {
+                listen: settings.http.listen,
+                public_url: settings.http.public_url.clone(),
+                signing_seed: attached.signing_seed(settings.signing_key.as_deref())?,
+                password_cost: Cost::default(),
+                log: LogSettings::default(),
+                operations,
+                server: api::ServerSettings::default(),
+            }),
+            relay: None,
+            projector: None,
+            worker: None,
+        };
+        let node = Box::pin(Node::start(node)).await?;
+        let mut out = std::io::stdout().lock();
+        if let Some(address) = node.address() {
+            writeln!(out, "convolog ready on http://{address}")?;
+        }
+        out.flush()?;
+        Ok((node, ()))
+    });
+    serving::run(start, async |(), _| Ok(()), export).await
+}

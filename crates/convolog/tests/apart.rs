@@ -1,0 +1,302 @@
+//! `migrate`, `api` and `projector` as processes of their own: started, killed, stopped and continued.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
+
+mod process;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bus::User;
+use convolog::secrets::{NatsPasswords, random_hex};
+use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+use process::request;
+use sqlx::{Connection as _, PgConnection};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// PostgreSQL and NATS as somebody else runs them, and what the processes are told of them.
+struct Servers {
+    postgres: Postgres,
+    _nats: Nats,
+    settings: Vec<(&'static str, String)>,
+    /// Holds no secrets.
+    folder: tempfile::TempDir,
+}
+
+impl Servers {
+    async fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the cache is where the binary's is")]
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        let folder = tempfile::tempdir().unwrap();
+        let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
+        let uid = local::current_uid().unwrap();
+        let places = Places::from_process(uid, home.as_deref(), cache.as_deref(), folder.path()).unwrap();
+        let binaries = Binaries::provide(&places, &|_| {}).await.unwrap();
+        let storage = || Storage::ThrowAway(ThrowAwayDir::new(&places).unwrap());
+        let postgres = Postgres::start(&binaries, PostgresOptions::new(storage())).await.unwrap();
+        let passwords = NatsPasswords::random().unwrap();
+        let options = NatsOptions {
+            config_text: bus::SERVER_CONFIG.to_owned(),
+            env: passwords.variables(),
+            storage: storage(),
+            port: None,
+        };
+        let nats = Nats::start(&binaries, options).await.unwrap();
+        let url = |role: &str| {
+            // A password that must be written otherwise in a URL.
+            let password = format!("{}%40%2F", random_hex(8).unwrap());
+            format!("postgres://{role}:{password}@127.0.0.1:{}/apart", postgres.port())
+        };
+        let settings = vec![
+            ("DATABASE_URL", postgres.admin_url("apart")),
+            ("CONVOLOG_API_DATABASE_URL", url("convolog_api")),
+            ("CONVOLOG_PROJECTOR_DATABASE_URL", url("convolog_projector")),
+            ("CONVOLOG_RELAY_DATABASE_URL", url("convolog_relay")),
+            ("NATS_URL", nats.url()),
+            ("CONVOLOG_NATS_API_PASSWORD", passwords.of(User::Api).to_owned()),
+            ("CONVOLOG_NATS_RELAY_PASSWORD", passwords.of(User::Relay).to_owned()),
+            ("CONVOLOG_NATS_PROJECTOR_PASSWORD", passwords.of(User::Projector).to_owned()),
+            ("CONVOLOG_SIGNING_KEY", random_hex(32).unwrap()),
+            // Tokens are good at each of them.
+            ("CONVOLOG_PUBLIC_URL", "https://convolog.test".to_owned()),
+        ];
+        Self { postgres, _nats: nats, settings, folder }
+    }
+
+    /// A subcommand that is told only what it needs.
+    fn command(&self, arguments: &[&str], needs: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_convolog"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, value) in self.settings.iter().filter(|(name, _)| needs.contains(name)) {
+            command.env(name, value);
+        }
+        command
+    }
+
+    fn migrate(&self) -> Command {
+        let mut command = self.command(&["migrate"], &["DATABASE_URL", API.0, PROJECTOR.0, PROJECTOR.1]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn api(&self) -> Command {
+        self.command(
+            &["api", "--listen", "127.0.0.1:0"],
+            &[API.0, API.1, "NATS_URL", "CONVOLOG_SIGNING_KEY", "CONVOLOG_PUBLIC_URL"],
+        )
+    }
+
+    fn projector(&self) -> Command {
+        let needs = [PROJECTOR.0, PROJECTOR.1, PROJECTOR.2, PROJECTOR.3, "NATS_URL"];
+        self.command(&["projector", "--projector-listen", "127.0.0.1:0"], &needs)
+    }
+
+    async fn admin(&self) -> PgConnection {
+        PgConnection::connect(&self.postgres.admin_url("apart")).await.unwrap()
+    }
+
+    /// How many shards each projector has.
+    async fn shares(&self) -> Vec<i64> {
+        let sql = "select count(*) from leases where work = 'read_model' and expires_at > clock_timestamp()
+                   group by holder order by 1";
+        sqlx::query_scalar(sql).fetch_all(&mut self.admin().await).await.unwrap()
+    }
+}
+
+const API: (&str, &str) = ("CONVOLOG_API_DATABASE_URL", "CONVOLOG_NATS_API_PASSWORD");
+const PROJECTOR: (&str, &str, &str, &str) = (
+    "CONVOLOG_PROJECTOR_DATABASE_URL",
+    "CONVOLOG_RELAY_DATABASE_URL",
+    "CONVOLOG_NATS_PROJECTOR_PASSWORD",
+    "CONVOLOG_NATS_RELAY_PASSWORD",
+);
+
+/// A process that has said that it is ready; killed when dropped.
+struct Process {
+    child: Child,
+    address: String,
+    /// Kept open: a process that can't print would end.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let address = line.trim_end().split("http://").nth(1).unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Self { child, address, _out: out }
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A tenant's user at some API.
+struct Client {
+    token: String,
+}
+
+fn field<'a>(answer: &'a str, name: &str) -> &'a str {
+    let after = answer.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} in {answer}")).1;
+    after.split([',', '}']).next().unwrap().trim_matches('"')
+}
+
+impl Client {
+    fn register(api: &Process, name: &str) -> Self {
+        let body = format!(
+            r#"{{"tenant_name":"{name}","email":"{name}@example.com","password":"{PASSWORD}","name":"Somebody"}}"#
+        );
+        let answer = request(&api.address, "POST", "/v1/auth/register", None, &body);
+        Self { token: field(&answer, "access_token").to_owned() }
+    }
+
+    /// Starts a session; answers its id and number.
+    fn start_session(&self, api: &Process) -> (String, String) {
+        let answer = request(&api.address, "POST", "/v1/sessions", Some(&self.token), r#"{"mode":"text"}"#);
+        (field(&answer, "id").to_owned(), field(&answer, "seq").to_owned())
+    }
+
+    /// Reads the session, again and again until the read tables have it; how long that took.
+    fn read(&self, api: &Process, (id, seq): &(String, String)) -> Duration {
+        let begun = Instant::now();
+        loop {
+            let answer =
+                request(&api.address, "GET", &format!("/v1/sessions/{id}?min_seq={seq}"), Some(&self.token), "");
+            if answer.starts_with("HTTP/1.1 200") {
+                return begun.elapsed();
+            }
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{answer}");
+        }
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_migrated_by_several_at_once_and_again_and_a_newer_or_older_one_is_refused() {
+    let servers = Servers::start().await;
+    let refused = servers.api().output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+
+    let together: Vec<Child> = (0..3).map(|_| servers.migrate().spawn().unwrap()).collect();
+    for migrate in together {
+        let output = migrate.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+    let again = text(&servers.migrate().output().unwrap());
+    assert!(again.starts_with("schema version ") && again.contains(" 0 migrations run"), "{again}");
+    assert!(!again.contains("passwords"), "no password had to be made: {again}");
+    // Whoever runs a process now has what it needs.
+    drop((Process::start(servers.api()), Process::start(servers.projector())));
+
+    let mut admin = servers.admin().await;
+    let version = "update _sqlx_migrations set version = version + $1 where version = (select max(version) from _sqlx_migrations)";
+    sqlx::query(version).bind(1000_i64).execute(&mut admin).await.unwrap();
+    for mut command in [servers.migrate(), servers.api(), servers.projector()] {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert!(text(&output).contains("run the newer version"), "{}", text(&output));
+    }
+    sqlx::query(version).bind(-1000_i64).execute(&mut admin).await.unwrap();
+    sqlx::query(
+        "update _sqlx_migrations set success = false where version = (select max(version) from _sqlx_migrations)",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    let output = servers.projector().output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output).contains("run `convolog migrate`"), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_or_wrong_is_said() {
+    let servers = Servers::start().await;
+    let none: &[&str] = &[];
+    for (arguments, needs, code, says) in [
+        (&["migrate"][..], none, 2, "DATABASE_URL is not set"),
+        (&["migrate", "--api-database-url", "postgres://somebody@db/x"], &["DATABASE_URL"], 2, "as convolog_api"),
+        (&["migrate", "--database-url", "file:/nowhere"], none, 2, "cannot read the file"),
+        (&["api"], none, 3, "set CONVOLOG_API_DATABASE_URL"),
+        (&["api"], &[API.0], 3, "set NATS_URL"),
+        (&["api"], &[API.0, "NATS_URL"], 2, "set CONVOLOG_SIGNING_KEY"),
+        (&["api", "--signing-key", "12"], &[API.0, "NATS_URL"], 2, "64 hexadecimal digits"),
+        (&["projector"], &["CONVOLOG_RELAY_DATABASE_URL"], 3, "set CONVOLOG_PROJECTOR_DATABASE_URL"),
+    ] {
+        let output = servers.command(arguments, needs).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
+        assert!(text(&output).contains(says), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_share_the_work_and_take_over_from_one_that_is_killed_stopped_or_told_to_end() {
+    let servers = Servers::start().await;
+    assert_eq!(servers.migrate().status().unwrap().code(), Some(0));
+    let apis = [Process::start(servers.api()), Process::start(servers.api())];
+    let first = Process::start(servers.projector());
+    let second = Process::start(servers.projector());
+    until("the two share the shards", async || servers.shares().await == [32, 32]).await;
+    // One of each half.
+    let clients: Vec<Client> = (0..8).map(|n| Client::register(&apis[n % 2], &format!("tenant{n}"))).collect();
+    // A command at one API is read at the other, whichever projector has the tenant.
+    let all_are_read = |what: &str| {
+        let posted: Vec<_> = clients.iter().map(|client| client.start_session(&apis[0])).collect();
+        let begun = Instant::now();
+        for (client, posted) in clients.iter().zip(&posted) {
+            client.read(&apis[1], posted);
+        }
+        writeln!(std::io::stdout(), "{what}: read after {:?}", begun.elapsed()).unwrap();
+    };
+    all_are_read("both work");
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        let answer = request(&first.address, "GET", path, None, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert!(request(&first.address, "GET", "/v1/sessions", None, "").starts_with("HTTP/1.1 404"));
+
+    drop(first);
+    all_are_read("one was killed");
+    assert_eq!(servers.shares().await, [64]);
+
+    let third = Process::start(servers.projector());
+    until("the two share the shards", async || servers.shares().await == [32, 32]).await;
+    second.signal("-STOP");
+    all_are_read("one was stopped");
+    assert_eq!(servers.shares().await, [64]);
+    second.signal("-CONT");
+    all_are_read("it goes on");
+    until("it has its share again", async || servers.shares().await == [32, 32]).await;
+
+    third.signal("-TERM");
+    until("what the one gives back the other takes", async || servers.shares().await == [64]).await;
+    all_are_read("one was told to end");
+    let needs = [PROJECTOR.0];
+    let verified = servers.command(&["verify"], &needs).output().unwrap();
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified));
+    assert!(text(&verified).contains("0 rows differ; 8 tenants"), "{}", text(&verified));
+}
