@@ -4,15 +4,15 @@
 
 mod process;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::io::Write as _;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bus::User;
 use convolog::secrets::{NatsPasswords, random_hex};
-use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+use local::{Nats, Postgres};
 use process::request;
+use process::servers::{Process, postgres_and_nats};
 use sqlx::{Connection as _, PgConnection};
 
 const PASSWORD: &str = "correct horse battery";
@@ -28,23 +28,9 @@ struct Servers {
 
 impl Servers {
     async fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the cache is where the binary's is")]
-        let variable = |name| std::env::var_os(name).map(PathBuf::from);
         let folder = tempfile::tempdir().unwrap();
-        let (home, cache) = (variable("HOME"), variable("XDG_CACHE_HOME"));
-        let uid = local::current_uid().unwrap();
-        let places = Places::from_process(uid, home.as_deref(), cache.as_deref(), folder.path()).unwrap();
-        let binaries = Binaries::provide(&places, &|_| {}).await.unwrap();
-        let storage = || Storage::ThrowAway(ThrowAwayDir::new(&places).unwrap());
-        let postgres = Postgres::start(&binaries, PostgresOptions::new(storage())).await.unwrap();
         let passwords = NatsPasswords::random().unwrap();
-        let options = NatsOptions {
-            config_text: bus::SERVER_CONFIG.to_owned(),
-            env: passwords.variables(),
-            storage: storage(),
-            port: None,
-        };
-        let nats = Nats::start(&binaries, options).await.unwrap();
+        let (postgres, nats) = postgres_and_nats(folder.path(), passwords.variables()).await;
         let url = |role: &str| {
             // A password that must be written otherwise in a URL.
             let password = format!("{}%40%2F", random_hex(8).unwrap());
@@ -113,36 +99,6 @@ const PROJECTOR: (&str, &str, &str, &str) = (
     "CONVOLOG_NATS_PROJECTOR_PASSWORD",
     "CONVOLOG_NATS_RELAY_PASSWORD",
 );
-
-/// A process that has said that it is ready; killed when dropped.
-struct Process {
-    child: Child,
-    address: String,
-    /// Kept open: a process that can't print would end.
-    _out: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let address = line.trim_end().split("http://").nth(1).unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        Self { child, address, _out: out }
-    }
-
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
 
 /// A tenant's user at some API.
 struct Client {

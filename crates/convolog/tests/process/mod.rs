@@ -1,5 +1,7 @@
 //! `convolog dev` as a process of a test's own, with a data directory that is gone afterwards.
 
+pub(crate) mod servers;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
