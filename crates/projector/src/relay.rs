@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Rings};
-use domain::{RecordedEvent, Shard, TenantId};
+use domain::{RecordedEvent, TenantId};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sqlx::Row as _;
 use store::{Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row, select_events_after};
@@ -55,6 +55,8 @@ pub struct Relay {
     bus: Bus,
     held: Held,
     memory: StreamMemory,
+    /// The generation has changed, and all shards must be swept.
+    reborn: bool,
     /// Connections made when the stream was last looked at; `None` when it must be looked at again.
     audited: Option<u64>,
     /// Up to where each tenant is published.
@@ -77,7 +79,21 @@ impl Relay {
         let memory = relay_state::load(database.pool()).await?;
         let (cursors, unstored, work, paused) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
         let meters = RelayMeters::register();
-        Ok(Self { database, bus, held, memory, audited: None, cursors, unstored, work, paused, meters, settings })
+        let reborn = false;
+        Ok(Self {
+            database,
+            bus,
+            held,
+            memory,
+            reborn,
+            audited: None,
+            cursors,
+            unstored,
+            work,
+            paused,
+            meters,
+            settings,
+        })
     }
 
     /// Whether it is well.
@@ -238,9 +254,9 @@ impl Relay {
         }
         let anew = self.audited != Some(now.established);
         match self.compare_stream().await {
-            Ok(()) => {
+            Ok(other) => {
                 self.audited = Some(now.established);
-                if anew {
+                if anew || other {
                     self.sweep_all().await;
                 }
             }
@@ -251,26 +267,41 @@ impl Relay {
         }
     }
 
-    async fn compare_stream(&mut self) -> Result<(), Error> {
+    /// Whether the stream is in another life than when we last looked: noticed by us, or by another relay.
+    async fn compare_stream(&mut self) -> Result<bool, Error> {
         let stream = self.bus.events().ensure().await?;
+        self.adopt(relay_state::load(self.database.pool()).await?);
         let same = self.memory.created == Some(stream.created) && stream.last_sequence >= self.memory.last_sequence;
-        if same {
-            return Ok(());
+        if !same {
+            let StreamMemory { generation, created, rewound, .. } = self.memory;
+            let (generation, rewound) = if created.is_none() { (generation, rewound) } else { (generation + 1, 0) };
+            let (created, last_sequence) = (Some(stream.created), stream.last_sequence);
+            let new = StreamMemory { generation, created, last_sequence, rewound };
+            let known = relay_state::replace(self.database.pool(), self.memory, new).await?;
+            if known == new && rewound == 0 {
+                self.meters.generations.increment(1);
+                tracing::warn!(generation, "NATS has lost events; publishing again from PostgreSQL");
+            }
+            self.adopt(known);
         }
-        let first = self.memory.created.is_none();
-        let generation = if first { self.memory.generation } else { self.memory.generation + 1 };
-        let new = StreamMemory { generation, created: Some(stream.created), last_sequence: stream.last_sequence };
-        if !first {
-            self.meters.generations.increment(1);
-            tracing::warn!(generation, "NATS has lost events; publishing again from PostgreSQL");
+        while !self.memory.is_rewound() {
+            relay_state::rewind_next(self.database.pool(), self.memory, RETENTION).await?;
+            self.adopt(relay_state::load(self.database.pool()).await?);
+        }
+        Ok(std::mem::take(&mut self.reborn))
+    }
+
+    /// Goes on from what is remembered. What we know of cursors belongs to one generation.
+    fn adopt(&mut self, known: StreamMemory) {
+        let mine = self.memory;
+        self.memory = known;
+        if known.generation == mine.generation {
+            self.memory.last_sequence = known.last_sequence.max(mine.last_sequence);
+        } else {
             self.cursors.clear();
             self.unstored.clear();
-            for shard in Shard::all() {
-                relay_state::rewind(self.database.pool(), &[number(&shard)], RETENTION).await?;
-            }
+            self.reborn = true;
         }
-        self.memory = relay_state::replace(self.database.pool(), self.memory, new).await?;
-        Ok(())
     }
 
     async fn store_cursors(&mut self) {
@@ -278,12 +309,14 @@ impl Relay {
             return;
         }
         match relay_state::store_cursors(self.database.pool(), &self.unstored, self.memory).await {
-            Ok(()) => {
+            Ok(true) => {
                 self.unstored.clear();
                 if self.cursors.len() > MAX_CURSORS {
                     self.cursors.clear();
                 }
             }
+            // They belong to a stream that is gone: the next audit finds out.
+            Ok(false) => self.audited = None,
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the cursors were not stored"),
         }
     }

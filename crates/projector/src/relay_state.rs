@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::TenantId;
+use domain::{SHARDS, TenantId};
 use sqlx::{PgPool, Row as _};
 
 use crate::Error;
@@ -19,29 +19,43 @@ pub(crate) struct StreamMemory {
     pub(crate) created: Option<DateTime<Utc>>,
     /// The highest number in the stream that was acknowledged.
     pub(crate) last_sequence: u64,
+    /// Shards whose cursors are set back since the generation began, of [`SHARDS`].
+    pub(crate) rewound: i16,
+}
+
+impl StreamMemory {
+    /// Whether all cursors belong to this life of the stream.
+    pub(crate) fn is_rewound(&self) -> bool {
+        self.rewound >= i16::from(SHARDS)
+    }
 }
 
 pub(crate) async fn load(pool: &PgPool) -> Result<StreamMemory, Error> {
-    let row = sqlx::query("select generation, stream_created, last_sequence from relay_state").fetch_one(pool).await?;
+    let sql = "select generation, stream_created, last_sequence, rewound from relay_state";
+    let row = sqlx::query(sql).fetch_one(pool).await?;
     Ok(StreamMemory {
         generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
         created: row.try_get("stream_created")?,
         last_sequence: row.try_get::<i64, _>("last_sequence")?.cast_unsigned(),
+        rewound: row.try_get("rewound")?,
     })
 }
 
-/// Replaces what is remembered, unless another relay was faster: then its memory is answered.
+/// Remembers another life of the stream, unless another relay was faster; answers what is remembered then.
 pub(crate) async fn replace(pool: &PgPool, old: StreamMemory, new: StreamMemory) -> Result<StreamMemory, Error> {
-    let replaced = sqlx::query(
-        "update relay_state set generation = $2, stream_created = $3, last_sequence = $4 where generation = $1",
+    sqlx::query(
+        "update relay_state set generation = $3, stream_created = $4, last_sequence = $5, rewound = $6
+         where generation = $1 and stream_created is not distinct from $2",
     )
     .bind(old.generation.cast_signed())
+    .bind(old.created)
     .bind(new.generation.cast_signed())
     .bind(new.created)
     .bind(new.last_sequence.cast_signed())
+    .bind(new.rewound)
     .execute(pool)
     .await?;
-    if replaced.rows_affected() == 1 { Ok(new) } else { load(pool).await }
+    load(pool).await
 }
 
 /// The cursors of these tenants; 0 for those that have none.
@@ -57,19 +71,19 @@ pub(crate) async fn cursors(pool: &PgPool, tenants: &[TenantId]) -> Result<HashM
 }
 
 /// Stores cursors and the highest acknowledged number. Losing the last ones in a crash costs publishing some events
-/// twice, so the commit does not wait for the disk. Nothing is stored when another relay has begun a new generation:
-/// the cursors then belong to a stream that is gone, and would undo its rewinding.
+/// twice, so the commit does not wait for the disk. Nothing is stored, which is answered, when another relay has begun a new
+/// generation: the cursors then belong to a stream that is gone, and would undo its rewinding.
 pub(crate) async fn store_cursors(
     pool: &PgPool,
     cursors: &HashMap<TenantId, u64>,
     memory: StreamMemory,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut cursors: Vec<_> = cursors.iter().collect();
     cursors.sort_unstable();
     let mut connection = store_connection(pool).await?;
-    sqlx::query(
+    let stored = sqlx::query(
         "with remembered as (
-           update relay_state set last_sequence = greatest(last_sequence, $3) where generation = $4 returning 1)
+           update relay_state set last_sequence = greatest(last_sequence, $3) where generation = $4 and rewound = $5 returning 1)
          insert into relay_cursors as c (tenant_id, seq)
          select n.* from unnest($1::uuid[], $2::bigint[]) n, remembered
          on conflict (tenant_id) do update set seq = excluded.seq",
@@ -78,9 +92,11 @@ pub(crate) async fn store_cursors(
     .bind(cursors.iter().map(|(_, seq)| seq.cast_signed()).collect::<Vec<_>>())
     .bind(memory.last_sequence.cast_signed())
     .bind(memory.generation.cast_signed())
+    .bind(i16::from(SHARDS))
     .execute(&mut *connection)
     .await?;
-    Ok(connection.commit().await?)
+    connection.commit().await?;
+    Ok(stored.rows_affected() > 0)
 }
 
 async fn store_connection(pool: &PgPool) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, Error> {
@@ -88,15 +104,18 @@ async fn store_connection(pool: &PgPool) -> Result<sqlx::Transaction<'static, sq
     Ok(pool.begin_with("begin; set local synchronous_commit = off").await?)
 }
 
-/// Sets the cursors of these shards back to what the stream would still hold: everything recorded in the last
-/// `retention`.
-pub(crate) async fn rewind(pool: &PgPool, shards: &[i16], retention: Duration) -> Result<(), Error> {
+/// Sets the cursors of the next shard back to what the stream would still hold: everything recorded in the last `retention`.
+/// Once per shard and generation, whoever else is at it.
+pub(crate) async fn rewind_next(pool: &PgPool, memory: StreamMemory, retention: Duration) -> Result<(), Error> {
     sqlx::query(
-        "update relay_cursors c
-         set seq = least(c.seq, first_seq_since(h.tenant_id, h.seq, clock_timestamp() - $2 * interval '1 second') - 1)
-         from tenant_heads h where h.tenant_id = c.tenant_id and h.shard = any($1)",
+        "with turn as (
+           update relay_state set rewound = rewound + 1 where generation = $1 and rewound = $2 returning 1)
+         update relay_cursors c
+         set seq = least(c.seq, first_seq_since(h.tenant_id, h.seq, clock_timestamp() - $3 * interval '1 second') - 1)
+         from turn, tenant_heads h where h.tenant_id = c.tenant_id and h.shard = $2",
     )
-    .bind(shards)
+    .bind(memory.generation.cast_signed())
+    .bind(memory.rewound)
     .bind(i64::try_from(retention.as_secs()).unwrap_or(i64::MAX))
     .execute(pool)
     .await?;

@@ -121,6 +121,44 @@ async fn a_nats_restored_from_an_older_copy_is_filled_again_before_the_eyes_of_a
     relay.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn several_relays_that_live_through_a_loss_agree_on_it_and_publish_everything_again() {
+    let mut world = World::with(WorldSettings { relay: false, ..WorldSettings::default() }).await;
+    let relays = [start_relay(&world).await, start_relay(&world).await, start_relay(&world).await];
+    let users = tenants(&world, 12).await;
+    let load = Load::start(&users, 1).await;
+    load.goes_on(50).await;
+    load.stop().await;
+    world.drain_relay().await;
+    world.nats.kill().await.unwrap();
+    let (store, copy) = (world.nats.data_dir().join("jetstream"), world.nats.data_dir().join("older"));
+    copy_all(&store, &copy);
+    world.nats.start_again().await.unwrap();
+    let load = Load::start(&users, 1).await;
+    load.goes_on(150).await;
+    for (round, restored) in [false, true, false].into_iter().enumerate() {
+        world.nats.wipe().await.unwrap();
+        if restored {
+            copy_all(&copy, &store);
+        }
+        load.goes_on(100).await;
+        world.nats.start_again().await.unwrap();
+        let expected = 2 + round as u64;
+        eventually("the loss is noticed", async || generation(&world).await == expected).await;
+        load.goes_on(100).await;
+    }
+    load.stop().await;
+    world.drain_relay().await;
+    assert_eq!(generation(&world).await, 4, "each loss is one loss");
+    eventually("everything is in the stream again", async || {
+        stream_content(&world).await.get(&4) == Some(&logs(&world).await)
+    })
+    .await;
+    for relay in relays {
+        relay.stop().await.unwrap();
+    }
+}
+
 /// With owners and rights, because the server may run under another account.
 fn copy_all(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());

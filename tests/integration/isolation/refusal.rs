@@ -62,7 +62,10 @@ const UNSAFE: &[(&str, &str, &str)] = &[
 async fn harmless_role(database: &TestDatabase) -> (String, ConnectionSettings) {
     let role = format!("test_{}", uuid::Uuid::now_v7().simple());
     let name = database.admin_url.rsplit('/').next().unwrap();
-    let sql = format!("create role {role} login password 'guess'; grant connect on database {name} to {role}");
+    let sql = format!(
+        "create role {role} login password 'guess'; grant connect on database {name} to {role};
+         grant usage on schema public to {role}; grant select on _sqlx_migrations to {role}"
+    );
     database.admin.execute(AssertSqlSafe(sql)).await.unwrap();
     let settings = ConnectionSettings::from_url("DATABASE_URL", &database.admin_url, 1).unwrap();
     let settings = settings.as_role(&role, "guess", 1);
