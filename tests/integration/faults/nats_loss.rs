@@ -154,6 +154,20 @@ async fn several_relays_that_live_through_a_loss_agree_on_it_and_publish_everyth
         stream_content(&world).await.get(&4) == Some(&logs(&world).await)
     })
     .await;
+
+    // Of what is lost now, only the relay of one tenant has published something.
+    world.nats.kill().await.unwrap();
+    std::fs::remove_dir_all(&copy).unwrap();
+    copy_all(&store, &copy);
+    world.nats.start_again().await.unwrap();
+    users[0].say(users[0].start_session().await, "the only one").await;
+    world.drain_relay().await;
+    world.nats.wipe().await.unwrap();
+    copy_all(&copy, &store);
+    world.nats.start_again().await.unwrap();
+    eventually("the loss is noticed", async || generation(&world).await == 5).await;
+    world.drain_relay().await;
+    assert_eq!(stream_content(&world).await.get(&5), Some(&logs(&world).await));
     for relay in relays {
         relay.stop().await.unwrap();
     }
