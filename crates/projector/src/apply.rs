@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use domain::{RecordedEvent, TenantId};
-use store::{ProjectorDatabase, TenantsTx, Work};
+use store::{CrashPoint, ProjectorDatabase, TenantsTx, Work};
 
 use crate::meters::TransactionMeters;
 use crate::projection::Projected;
@@ -51,7 +51,9 @@ async fn write(database: &ProjectorDatabase, steps: &[Step]) -> Result<Vec<Tenan
     }
     facts.retain(|fact| !missed.contains(&fact.event.tenant));
     write_rows(&mut tx, &facts).await?;
+    CrashPoint::BeforeRowsCommit.reached();
     tx.commit().await?;
+    CrashPoint::AfterRowsCommit.reached();
     Ok(missed)
 }
 

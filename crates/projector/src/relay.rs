@@ -7,7 +7,7 @@ use bus::{Bus, Rings};
 use domain::{RecordedEvent, TenantId};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sqlx::Row as _;
-use store::{Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row, select_events_after};
+use store::{CrashPoint, Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_row, select_events_after};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -195,6 +195,7 @@ impl Relay {
         let begun = Instant::now();
         let (events, cut) = self.read(&tenants).await?;
         let stored = self.bus.events().publish_all(&events, self.memory.generation, WINDOW).await?;
+        CrashPoint::AfterPublish.reached();
         self.memory.last_sequence = stored.max(self.memory.last_sequence);
         self.meters.published(events.len(), begun.elapsed());
         let mut published: HashMap<TenantId, i64> = HashMap::new();
@@ -287,6 +288,7 @@ impl Relay {
         while !self.memory.is_rewound() {
             relay_state::rewind_next(self.database.pool(), self.memory, RETENTION).await?;
             self.adopt(relay_state::load(self.database.pool()).await?);
+            CrashPoint::AmidRewind.reached();
         }
         Ok(std::mem::take(&mut self.reborn))
     }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod claimed;
+pub mod crash;
 mod database;
 mod error;
 mod leases;
@@ -21,6 +22,7 @@ mod tenant_tx;
 mod tenants_tx;
 
 pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email, tenant_name};
+pub use crash::CrashPoint;
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
 pub use error::Error;
 pub use leases::{Lease, Leases, Work};

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::log::{Claim, CommandContext, OnCommit, SecondDoor};
 use crate::tasks::spawn;
-use crate::{ApiDatabase, Error, TenantTx};
+use crate::{ApiDatabase, CrashPoint, Error, TenantTx};
 
 /// A tenant to be founded.
 #[derive(Clone, Debug)]
@@ -81,6 +81,7 @@ async fn register(database: &ApiDatabase, on_commit: &OnCommit, new: NewTenant) 
         tracing::warn!(%error, lost, "a registration was not committed");
         return Err(RegisterError::Store(if lost { Error::OutcomeUnknown } else { error }));
     }
+    CrashPoint::AfterRegistration.reached();
     on_commit(&[(tenant, seq)]);
     Ok(seq)
 }

@@ -1,6 +1,7 @@
 //! `convolog dev` as a process of a test's own, with a data directory that is gone afterwards.
 
 pub(crate) mod servers;
+pub(crate) mod system;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -26,17 +27,27 @@ pub(crate) fn command(data: &Path, listen: &str) -> Command {
 /// A request of its own connection; answers the head and the body.
 pub(crate) fn request(address: &str, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
     let authorization = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
-    let mut stream = TcpStream::connect(address).unwrap();
+    try_request(address, method, path, &authorization, body).unwrap()
+}
+
+/// The same with headers of one's own, each with its line's end, of a process that may die meanwhile.
+pub(crate) fn try_request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
-    )
-    .unwrap();
+    )?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 impl Dev {

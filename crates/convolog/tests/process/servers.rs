@@ -1,10 +1,13 @@
-//! PostgreSQL and NATS as somebody else runs them, and processes of ours that say when they are ready.
+//! PostgreSQL and NATS as somebody else runs them, processes of ours that say when they are ready, and their clients.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+
+use super::request;
 
 /// The programs of the servers, as the binary finds them.
 pub(crate) async fn binaries(folder: &Path) -> (Binaries, Places) {
@@ -44,6 +47,20 @@ impl Process {
         Self { child, address, _out: out }
     }
 
+    /// Waits until it has died as a crash point has it die.
+    pub(crate) fn crashed(&mut self) {
+        use std::os::unix::process::ExitStatusExt as _;
+        const SIGABRT: i32 = 6;
+        let begun = Instant::now();
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return assert_eq!(status.signal(), Some(SIGABRT), "{status}"),
+                None => assert!(begun.elapsed() < Duration::from_secs(60), "it did not reach the point"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
@@ -53,5 +70,47 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _status = self.child.wait();
+    }
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A tenant's user at some API.
+pub(crate) struct Client {
+    pub(crate) token: String,
+}
+
+pub(crate) fn field<'a>(answer: &'a str, name: &str) -> &'a str {
+    let after = answer.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} in {answer}")).1;
+    after.split([',', '}']).next().unwrap().trim_matches('"')
+}
+
+impl Client {
+    pub(crate) fn register(api: &Process, name: &str) -> Self {
+        let body = format!(
+            r#"{{"tenant_name":"{name}","email":"{name}@example.com","password":"{PASSWORD}","name":"Somebody"}}"#
+        );
+        let answer = request(&api.address, "POST", "/v1/auth/register", None, &body);
+        Self { token: field(&answer, "access_token").to_owned() }
+    }
+
+    /// Starts a session; answers its id and number.
+    pub(crate) fn start_session(&self, api: &Process) -> (String, String) {
+        let answer = request(&api.address, "POST", "/v1/sessions", Some(&self.token), r#"{"mode":"text"}"#);
+        (field(&answer, "id").to_owned(), field(&answer, "seq").to_owned())
+    }
+
+    /// Reads the session, again and again until the read tables have it; how long that took.
+    pub(crate) fn read(&self, api: &Process, (id, seq): &(String, String)) -> Duration {
+        let begun = Instant::now();
+        loop {
+            let answer =
+                request(&api.address, "GET", &format!("/v1/sessions/{id}?min_seq={seq}"), Some(&self.token), "");
+            if answer.starts_with("HTTP/1.1 200") {
+                return begun.elapsed();
+            }
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{answer}");
+        }
     }
 }

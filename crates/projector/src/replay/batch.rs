@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{RecordedEvent, TenantId};
-use store::{ProjectorDatabase, TenantsTx, Work};
+use store::{CrashPoint, ProjectorDatabase, TenantsTx, Work};
 use uuid::Uuid;
 
 use super::REPLAY;
@@ -56,6 +56,7 @@ pub(crate) async fn rebuild(
         Rights::SameVersion => {}
         Rights::Upgrade(epochs) => set_version(&mut tx, &ids, epochs).await?,
     }
+    CrashPoint::BeforeSwapCommit.reached();
     tx.commit().await?;
     Ok(Rebuilt { tenants: whole.into_iter().collect(), too_long, touched })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::TenantId;
 use sqlx::Row as _;
-use store::{ProjectorDatabase, TenantsTx, Work};
+use store::{CrashPoint, ProjectorDatabase, TenantsTx, Work};
 use uuid::Uuid;
 
 use super::run::{self, Purpose, RunProgress, State, Swapped};
@@ -167,6 +167,7 @@ impl<'a> Long<'a> {
         }
         run::save(tx.connection(), self.tenant, run, &progress).await?;
         tx.commit().await?;
+        CrashPoint::BetweenPages.reached();
         Ok(Stepped::More(events))
     }
 
@@ -227,11 +228,13 @@ impl<'a> Long<'a> {
             set_version(&mut tx, self.tenant, epoch, version).await?;
         }
         run::save(tx.connection(), self.tenant, run, &progress).await?;
+        CrashPoint::BeforeSwapCommit.reached();
         tx.commit().await?;
         self.touched += touched;
         if progress.state == State::Swapped {
             return Ok(Stepped::Ending(rest));
         }
+        CrashPoint::BetweenSwaps.reached();
         tokio::time::sleep(BETWEEN_SWAPS).await;
         Ok(Stepped::More(rest))
     }

@@ -20,7 +20,7 @@ use super::unit::{Unit, Work};
 use super::{LogSettings, OnCommit, snapshot};
 use crate::error::{is_connection_end, is_lock_timeout};
 use crate::tasks::spawn;
-use crate::{ApiDatabase, Error};
+use crate::{ApiDatabase, CrashPoint, Error};
 
 /// A batch takes no further command beyond this many bytes of event data.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -258,7 +258,10 @@ impl Writer {
         let appended = self.append(&batch).await;
         self.meters.committed(begun.elapsed());
         match appended {
-            Ok(answers) => self.settle(batch, answers),
+            Ok(answers) => {
+                CrashPoint::AfterCommit.reached();
+                self.settle(batch, answers);
+            }
             Err(Failed::NotConnected(error)) => {
                 let mut error = Some(error);
                 for entry in batch.entries {
