@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use clap::CommandFactory;
 use convolog::settings::Cli;
 use process::request;
-use process::servers::{Process, binaries, postgres_and_nats};
+use process::servers::{Process, Unusual, binaries, postgres_and_nats};
 use serde::Deserialize;
 
 /// What we use of the format; anything else is a mistake.
@@ -199,7 +199,7 @@ async fn the_processes_work_with_the_secrets_that_the_script_makes() {
         (variable, secret(&format!("nats_{user}_password")))
     };
     let passwords = ["api", "relay", "projector", "viewer"].map(password).to_vec();
-    let (postgres, nats) = postgres_and_nats(folder.path(), passwords).await;
+    let (postgres, nats) = postgres_and_nats(folder.path(), passwords, Unusual::default()).await;
     // The servers are elsewhere than in containers; all else is as it stands there.
     let here = |value: &str| match value.strip_prefix(FILE) {
         Some("database_url") => postgres.admin_url("convolog"),

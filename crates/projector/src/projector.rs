@@ -28,6 +28,10 @@ use crate::{Error, READ_MODEL, read_model_version};
 const CATCH_UPS: usize = 2;
 /// Tenants in one catch-up.
 const TENANTS_IN_CATCH_UP: usize = 100;
+/// A tenant is behind and nothing has arrived for so long: then events are not relied on for a while, and all shards are swept
+/// at each turn.
+const SILENCE: Duration = Duration::from_millis(500);
+const UNHEARD: Duration = Duration::from_secs(10);
 /// How long all catch-ups rest after a failure that has nothing to do with the events, doubled with each more.
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -74,6 +78,9 @@ pub struct Projector {
     rest: (Duration, Instant),
     /// Tenants that were behind in the last sweep, and where they were.
     suspects: HashMap<TenantId, u64>,
+    /// When an event arrived last; and until when it is believed that no more do, although NATS is there.
+    heard: Instant,
+    unheard: Instant,
     /// Something failed that the next sweep must make good.
     trouble: bool,
     meters: ProjectorMeters,
@@ -106,6 +113,8 @@ impl Projector {
             paused: HashMap::new(),
             rest: (Duration::ZERO, Instant::now()),
             suspects: HashMap::new(),
+            heard: Instant::now(),
+            unheard: Instant::now(),
             trouble: false,
             meters: ProjectorMeters::register(),
             settings,
@@ -132,7 +141,10 @@ impl Projector {
                 Some(done) = self.catch_ups.join_next(), if !self.catch_ups.is_empty() => self.caught_up(done),
                 () = sweep.tick() => {
                     let slice = sweep.next_slice(&self.held.shards());
-                    self.sweep(&slice, self.events.is_some()).await;
+                    match self.unheard > Instant::now() {
+                        true => self.sweep_all().await,
+                        false => self.sweep(&slice, self.events.is_some()).await,
+                    }
                 }
                 _ = quick.tick() => {
                     self.subscribe();
@@ -185,6 +197,7 @@ impl Projector {
             match next_event {
                 Some(Ok(event)) => {
                     let (tenant, seq) = (event.tenant, event.seq);
+                    self.heard = Instant::now();
                     match self.live.hear(event) {
                         Heard::Taken => {}
                         Heard::Seen => self.meters.duplicates.increment(1),
@@ -376,7 +389,13 @@ impl Projector {
                 Some(at) if hints_arrive && self.suspects.get(&tenant) != Some(&at) => {
                     suspects.insert(tenant, at);
                 }
-                Some(_) => behind.push((tenant, head)),
+                Some(_) => {
+                    // Its message did not come: NATS is full, or whoever publishes has gone.
+                    if self.heard.elapsed() > SILENCE {
+                        self.unheard = Instant::now() + UNHEARD;
+                    }
+                    behind.push((tenant, head));
+                }
                 None if self.live.is_unknown(tenant) => behind.push((tenant, head)),
                 None => {}
             }

@@ -19,14 +19,43 @@ pub(crate) async fn binaries(folder: &Path) -> (Binaries, Places) {
     (Binaries::provide(&places, &|_| {}).await.unwrap(), places)
 }
 
+/// What is unusual about the servers.
+#[derive(Default)]
+pub(crate) struct Unusual {
+    /// Where PostgreSQL has its data, and makes it durable.
+    pub(crate) postgres_folder: Option<PathBuf>,
+    /// Most bytes that NATS stores, as its configuration says it.
+    pub(crate) nats_bytes: Option<&'static str>,
+}
+
 /// Servers that are gone with what they have stored when they are dropped. The variables are the passwords of NATS' users.
-pub(crate) async fn postgres_and_nats(folder: &Path, variables: Vec<(String, String)>) -> (Postgres, Nats) {
+pub(crate) async fn postgres_and_nats(
+    folder: &Path,
+    variables: Vec<(String, String)>,
+    unusual: Unusual,
+) -> (Postgres, Nats) {
     let (binaries, places) = binaries(folder).await;
     let storage = || Storage::ThrowAway(ThrowAwayDir::new(&places).unwrap());
-    let postgres = Postgres::start(&binaries, PostgresOptions::new(storage())).await.unwrap();
-    let config_text = bus::SERVER_CONFIG.to_owned();
-    let options = NatsOptions { config_text, env: variables, storage: storage(), port: None };
-    (postgres, Nats::start(&binaries, options).await.unwrap())
+    let options = PostgresOptions::new(unusual.postgres_folder.map_or_else(storage, Storage::Kept));
+    let postgres = Postgres::start(&binaries, options).await.unwrap();
+    (postgres, nats(&binaries, &places, variables, unusual.nats_bytes, None).await)
+}
+
+/// An empty server of NATS that stores at most so many bytes.
+pub(crate) async fn nats(
+    binaries: &Binaries,
+    places: &Places,
+    variables: Vec<(String, String)>,
+    bytes: Option<&str>,
+    port: Option<u16>,
+) -> Nats {
+    let mut config_text = bus::SERVER_CONFIG.to_owned();
+    if let Some(bytes) = bytes {
+        assert!(config_text.contains("jetstream: enabled"));
+        config_text = config_text.replace("jetstream: enabled", &format!("jetstream: {{ max_file: {bytes} }}"));
+    }
+    let storage = Storage::ThrowAway(ThrowAwayDir::new(places).unwrap());
+    Nats::start(binaries, NatsOptions { config_text, env: variables, storage, port }).await.unwrap()
 }
 
 /// A process that has said that it is ready; killed when dropped.

@@ -8,22 +8,27 @@ use convolog::secrets::{NatsPasswords, random_hex};
 use local::{Nats, Postgres};
 use sqlx::{Connection as _, PgConnection};
 
-use super::servers::postgres_and_nats;
+use super::servers::{Unusual, binaries, nats, postgres_and_nats};
 
 /// PostgreSQL and NATS as somebody else runs them, and what the processes are told of them.
 pub(crate) struct Servers {
     pub(crate) postgres: Postgres,
     pub(crate) nats: Nats,
     pub(crate) settings: Vec<(&'static str, String)>,
+    passwords: NatsPasswords,
     /// Holds no secrets.
     folder: tempfile::TempDir,
 }
 
 impl Servers {
     pub(crate) async fn start() -> Self {
+        Self::start_unusual(Unusual::default()).await
+    }
+
+    pub(crate) async fn start_unusual(unusual: Unusual) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let passwords = NatsPasswords::random().unwrap();
-        let (postgres, nats) = postgres_and_nats(folder.path(), passwords.variables()).await;
+        let (postgres, nats) = postgres_and_nats(folder.path(), passwords.variables(), unusual).await;
         let url = |role: &str| {
             // A password that must be written otherwise in a URL.
             let password = format!("{}%40%2F", random_hex(8).unwrap());
@@ -42,7 +47,16 @@ impl Servers {
             // Tokens are good at each of them.
             ("CONVOLOG_PUBLIC_URL", "https://convolog.test".to_owned()),
         ];
-        Self { postgres, nats, settings, folder }
+        Self { postgres, nats, settings, passwords, folder }
+    }
+
+    /// Replaces NATS by one that is empty and stores what it is given.
+    pub(crate) async fn replace_nats(&mut self) {
+        self.nats.kill().await.unwrap();
+        let of = |user: User| (user.password_variable().to_owned(), self.passwords.of(user).to_owned());
+        let variables = User::ALL.iter().map(|user| of(*user)).collect();
+        let (binaries, places) = binaries(self.folder.path()).await;
+        self.nats = nats(&binaries, &places, variables, None, Some(self.nats.port())).await;
     }
 
     /// A subcommand that is told only what it needs.
