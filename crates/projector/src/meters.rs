@@ -137,6 +137,7 @@ pub(crate) struct TransactionMeters {
     duration: Histogram,
     checkpoint_misses: Counter,
     pub(crate) rebuilds: Counter,
+    pub(crate) parkings: Counter,
 }
 
 impl TransactionMeters {
@@ -154,11 +155,16 @@ impl TransactionMeters {
             "Transactions without some tenants, because a checkpoint or a lease was not where it was believed"
         );
         describe_counter!("convolog_projector_rebuilds_total", "Tenants whose rows were rebuilt for a new version");
+        describe_counter!(
+            "convolog_projector_parkings_total",
+            "Streams that were parked because an event of theirs cannot be projected"
+        );
         Self {
             events: counter!("convolog_projector_applied_events_total"),
             duration: histogram!("convolog_projector_transaction_seconds"),
             checkpoint_misses: counter!("convolog_projector_checkpoint_misses_total"),
             rebuilds: counter!("convolog_projector_rebuilds_total"),
+            parkings: counter!("convolog_projector_parkings_total"),
         }
     }
 

@@ -25,7 +25,7 @@ pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayData
 pub use error::Error;
 pub use leases::{Lease, Leases, Work};
 pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Posting, Stop, Unit};
-pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row, select_events_after};
+pub use log_reader::{EVENT_COLUMNS, EventPlace, MAX_PAGE_BYTES, event_from_row, place_from_row, select_events_after};
 pub use members::{NewTenant, RegisterError, register_tenant};
 pub use migrate::{RolePasswords, ensure_database, migrate, prepare_cluster_and_database};
 pub use monitoring::{AGE_SAMPLE, Lag, Progress, STUCK_AFTER, Server, Snapshot};

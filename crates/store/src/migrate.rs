@@ -30,7 +30,7 @@ impl RolePasswords {
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -41,6 +41,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "ledger", include_str!("../../../migrations/0008_ledger.sql")),
     (9, "staging", include_str!("../../../migrations/0009_staging.sql")),
     (10, "tenant_plan", include_str!("../../../migrations/0010_tenant_plan.sql")),
+    (12, "dead_letters", include_str!("../../../migrations/0012_dead_letters.sql")),
 ];
 
 /// Migrates the administrator's database and lets these runtime roles log in with these passwords; a role that is not

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{RecordedEvent, TenantId};
+use domain::TenantId;
 use store::{ProjectorDatabase, TenantsTx, Work};
 use uuid::Uuid;
 
@@ -11,7 +11,8 @@ use super::statements::Statements;
 use super::swap::{Whose, replace_all};
 use crate::apply::write_rows;
 use crate::catch_up::read_after;
-use crate::projection::Projected;
+use crate::dead_letters::Skips;
+use crate::logged::Logged;
 use crate::{Error, READ_MODEL, read_model_version};
 
 /// Who may be rebuilt: those of this version, or under these epochs of leases those of an older one.
@@ -46,8 +47,9 @@ pub(crate) async fn rebuild(
     let after: Vec<(TenantId, u64)> = locked.iter().filter(|it| it.1 > 0).map(|(tenant, _)| (*tenant, 0)).collect();
     let (events, _) = read_after(&mut tx, &after, page).await?;
     let (whole, too_long) = complete(&locked, &events);
-    let events = events.iter().filter(|event| whole.get(&event.tenant).is_some_and(|seq| event.seq <= *seq));
-    write_rows(&mut tx, &Projected::read(events)?).await?;
+    let events = events.iter().filter(|event| whole.get(&event.tenant()).is_some_and(|seq| event.seq() <= *seq));
+    let skips = Skips::load(&mut tx, &locked).await?;
+    write_rows(&mut tx, &skips.read(events)?).await?;
     let mut ids: Vec<Uuid> = whole.keys().map(|tenant| tenant.0).collect();
     ids.sort_unstable();
     let touched = replace_all(tx.connection(), statements, Whose { tenants: &ids, run }).await?;
@@ -87,10 +89,10 @@ async fn lock(tx: &mut TenantsTx, tenants: &[TenantId], rights: &Rights<'_>) -> 
 }
 
 /// Tenants of whom all events up to the checkpoint were read, and the others.
-fn complete(locked: &[(TenantId, u64)], events: &[RecordedEvent]) -> (HashMap<TenantId, u64>, Vec<TenantId>) {
+fn complete(locked: &[(TenantId, u64)], events: &[Logged]) -> (HashMap<TenantId, u64>, Vec<TenantId>) {
     let mut last: HashMap<TenantId, u64> = HashMap::new();
     for event in events {
-        last.insert(event.tenant, event.seq);
+        last.insert(event.tenant(), event.seq());
     }
     let (whole, rest): (Vec<_>, Vec<_>) =
         locked.iter().partition(|(tenant, seq)| last.get(tenant).copied().unwrap_or(0) >= *seq);

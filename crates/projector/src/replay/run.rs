@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::statements::Statements;
 use crate::apply::write_rows;
 use crate::catch_up::read_after;
-use crate::projection::Projected;
+use crate::dead_letters::Skips;
+use crate::logged::Logged;
 use crate::{Error, read_model_version};
 
 /// Why there is a run.
@@ -183,8 +184,9 @@ pub(crate) async fn fill(tx: &mut TenantsTx, tenant: TenantId, from: u64, to: u6
         return Ok(from);
     }
     let (events, _) = read_after(tx, &[(tenant, from)], most).await?;
-    write_rows(tx, &Projected::read(&events)?).await?;
-    Ok(events.last().map_or(from, |event| event.seq))
+    let skips = Skips::load(tx, &[(tenant, to)]).await?;
+    write_rows(tx, &skips.read(&events)?).await?;
+    Ok(events.last().map_or(from, Logged::seq))
 }
 
 /// Deletes at most `most` of the run's rows; answers whether there were fewer.

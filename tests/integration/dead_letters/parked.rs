@@ -1,0 +1,44 @@
+//! While a stream is parked everything else goes on; after the mending the rows are those of the log.
+
+use projector::dead_letters::Unparked;
+use serde_json::json;
+
+use super::{POISON, letters, mend, parked, refuse_poison, retried, say_and_see};
+use crate::faults::group_version::quick_world;
+use crate::faults::oracle::assert_rows_are_those_of_the_log;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stream_is_parked_and_all_others_go_on_until_it_is_mended() {
+    let world = quick_world().await;
+    let (user, neighbour) = (world.tenant().await, world.tenant().await);
+    let (bad, good, theirs) = (user.start_session().await, user.start_session().await, neighbour.start_session().await);
+    say_and_see(&user, bad, "before").await;
+    refuse_poison(&world).await;
+    let poison = user.say(bad, POISON).await;
+    assert_eq!(poison.status, 201);
+    for n in 0..5 {
+        say_and_see(&user, good, &format!("good {n}")).await;
+        say_and_see(&neighbour, theirs, &format!("theirs {n}")).await;
+        user.say(bad, &format!("behind {n}")).await;
+    }
+    let cost = json!({"service": "llm", "provider": "p", "amount": "1.5", "session_id": bad});
+    let seq = user.post("/v1/costs", &cost).await.seq();
+    let found = parked(&world, &user, 1).await.remove(0);
+    assert_eq!((found.stream, found.seq, found.version), (bad, poison.seq(), 3));
+    assert_eq!((found.name.as_str(), found.attempts, found.discard_seq), ("message_posted", 1, None));
+    assert!(found.error.contains("no_poison"), "{}", found.error);
+    assert_eq!(found.waiting, 6);
+    assert!(letters(&world, &neighbour).await.is_empty());
+    let reply = user.get(&format!("/v1/sessions/{bad}?min_seq={seq}")).await;
+    assert_eq!((reply.status, &reply.body["message_count"]), (200, &json!(1)));
+    assert_eq!(reply.body["cost"][0]["amount"], "1.5", "what the ledger says of the session is not parked");
+    assert_eq!(user.messages(bad, seq).await.len(), 1);
+
+    mend(&world).await;
+    assert_eq!(retried(&world, &user, bad).await, Unparked::Done(6));
+    assert!(letters(&world, &user).await.is_empty());
+    assert_rows_are_those_of_the_log(&world).await;
+    say_and_see(&user, bad, "after").await;
+    assert_rows_are_those_of_the_log(&world).await;
+    assert_eq!(retried(&world, &user, bad).await, Unparked::NotParked);
+}
