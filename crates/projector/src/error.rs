@@ -68,6 +68,13 @@ impl Error {
         )
     }
 
+    /// Whether PostgreSQL refuses our statements as such (SQLSTATE 42xxx: a table or a right is missing): no event is to
+    /// blame, and nothing helps but an administrator.
+    pub(crate) fn is_refused_statement(&self) -> bool {
+        let Self::Store(store::Error::Database(error)) = self else { return false };
+        error.as_database_error().and_then(|database| database.code()).is_some_and(|code| code.starts_with("42"))
+    }
+
     /// Whether it is about an event that can never be projected, neither now nor by newer code.
     pub(crate) fn is_poison(&self) -> bool {
         self.is_deterministic() && !self.is_newer() && !matches!(self, Self::LogEnds { .. })

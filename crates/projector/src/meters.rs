@@ -88,6 +88,7 @@ pub(crate) struct ProjectorMeters {
     pub(crate) failures: Counter,
     pub(crate) sweeps: Counter,
     pub(crate) paused_tenants: Gauge,
+    pub(crate) group_paused: Gauge,
 }
 
 impl ProjectorMeters {
@@ -117,6 +118,10 @@ impl ProjectorMeters {
             "convolog_projector_paused_tenants",
             "Tenants that rest because their events cannot be projected"
         );
+        describe_gauge!(
+            "convolog_projection_group_paused",
+            "1 while PostgreSQL refuses the projector's statements, and nothing is projected"
+        );
         Self {
             transactions: TransactionMeters::register(),
             duplicates: counter!("convolog_projector_duplicates_dropped_total"),
@@ -126,6 +131,7 @@ impl ProjectorMeters {
             failures: counter!("convolog_projector_failures_total"),
             sweeps: counter!("convolog_projector_sweeps_total"),
             paused_tenants: gauge!("convolog_projector_paused_tenants"),
+            group_paused: gauge!("convolog_projection_group_paused"),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod accounts;
 mod claimed;
 mod database;
+mod discards;
 mod error;
 mod leases;
 mod log;
@@ -22,6 +23,7 @@ mod tenants_tx;
 
 pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email, tenant_name};
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
+pub use discards::{Discard, DiscardOutcome, discard};
 pub use error::Error;
 pub use leases::{Lease, Leases, Work};
 pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Posting, Stop, Unit};

@@ -1,12 +1,20 @@
 //! An event that cannot be projected parks its own stream alone, until it is mended or discarded.
 
+mod discards;
 mod parked;
 
-use domain::TenantId;
+use std::sync::Arc;
+
+use domain::{Actor, ActorKind, TenantId};
 use projector::dead_letters::{DeadLetter, Unparked, of_tenant, retry};
-use store::ProjectorDatabase;
+use projector::replay::Difference;
+use store::{
+    ApiDatabase, CommandContext, Discard, DiscardOutcome, ProjectorDatabase, TenantContext, discard,
+};
 use tests::{User, World, eventually};
 use uuid::Uuid;
+
+use crate::replay::{LITTLE, differences_of, replay};
 
 /// What a message says that PostgreSQL refuses while [`refuse_poison`] is in force.
 const POISON: &str = "poison";
@@ -51,4 +59,19 @@ async fn say_and_see(user: &User, session: Uuid, content: &str) {
     let seq = user.say(session, content).await.seq();
     let said = user.messages(session, seq).await;
     assert_eq!(said.last().unwrap()["content"], content);
+}
+
+/// Discards the event at which a stream is parked, as an operator does.
+async fn discarded(world: &World, user: &User, letter: &DeadLetter) -> DiscardOutcome {
+    let api = ApiDatabase::connect(world.database.databases.api.clone().with_connections(1)).await.unwrap();
+    let actor = Actor { kind: ActorKind::System, id: Uuid::nil() };
+    let caller = TenantContext::authenticated(TenantId(user.tenant), actor);
+    let context = CommandContext::new(caller, Uuid::now_v7(), chrono::DateTime::UNIX_EPOCH);
+    let new = Discard { context, stream: letter.stream, seq: letter.seq, reason: "nobody needs it".into() };
+    discard(&api, Arc::new(|_: &_| {}), new).await.unwrap()
+}
+
+/// The rows that are not as the log says, parked and discarded events left out.
+async fn drift(world: &World) -> Vec<Difference> {
+    differences_of(&replay(world, LITTLE).await).await
 }

@@ -3,9 +3,10 @@
 use projector::dead_letters::Unparked;
 use serde_json::json;
 
-use super::{POISON, letters, mend, parked, refuse_poison, retried, say_and_see};
+use super::{POISON, drift, letters, mend, parked, refuse_poison, retried, say_and_see};
 use crate::faults::group_version::quick_world;
 use crate::faults::oracle::assert_rows_are_those_of_the_log;
+use crate::replay::{LITTLE, rebuild_all, replay, rows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_stream_is_parked_and_all_others_go_on_until_it_is_mended() {
@@ -33,6 +34,13 @@ async fn one_stream_is_parked_and_all_others_go_on_until_it_is_mended() {
     assert_eq!((reply.status, &reply.body["message_count"]), (200, &json!(1)));
     assert_eq!(reply.body["cost"][0]["amount"], "1.5", "what the ledger says of the session is not parked");
     assert_eq!(user.messages(bad, seq).await.len(), 1);
+    assert_eq!(reply.header("convolog-parked"), "1");
+    let others = neighbour.get("/v1/sessions").await;
+    assert_eq!((others.status, others.header("convolog-parked")), (200, ""));
+    assert_eq!(drift(&world).await, []);
+    let before = rows(&world).await;
+    rebuild_all(&replay(&world, LITTLE).await).await;
+    assert_eq!(rows(&world).await, before, "a rebuild leaves out what is parked");
 
     mend(&world).await;
     assert_eq!(retried(&world, &user, bad).await, Unparked::Done(6));

@@ -59,6 +59,22 @@ pub(crate) async fn insert(tx: &mut TenantsTx, place: &EventPlace, error: &Error
     Ok(())
 }
 
+/// Forgets the dead letters of these tenants, whose rows are at these numbers and are rebuilt by a new version; but not
+/// where the event is discarded from a later number on. Answers how many they were.
+pub(crate) async fn forget(tx: &mut TenantsTx, tenants: &[(TenantId, u64)]) -> Result<u64, Error> {
+    let forgotten = sqlx::query(
+        "delete from public.dead_letters d using unnest($1::uuid[], $2::bigint[]) as t (tenant, at)
+         where d.tenant_id = t.tenant and d.tenant_id = any($1) and d.group_name = $3
+           and coalesce(d.discard_seq, 0) <= t.at",
+    )
+    .bind(tenants.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>())
+    .bind(tenants.iter().map(|(_, at)| at.cast_signed()).collect::<Vec<_>>())
+    .bind(READ_MODEL)
+    .execute(tx.connection())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
 /// Counts the tenant's parked streams anew.
 pub(crate) async fn count(tx: &mut TenantsTx, tenant: TenantId) -> Result<(), Error> {
     sqlx::query(

@@ -11,7 +11,7 @@ use super::statements::Statements;
 use super::swap::{Whose, replace_all};
 use crate::apply::write_rows;
 use crate::catch_up::read_after;
-use crate::dead_letters::Skips;
+use crate::dead_letters::{Skips, forget};
 use crate::logged::Logged;
 use crate::{Error, READ_MODEL, read_model_version};
 
@@ -44,6 +44,10 @@ pub(crate) async fn rebuild(
     let run = Uuid::now_v7();
     let mut tx = TenantsTx::begin_staging(database, tenants.iter().copied(), run).await?;
     let locked = lock(&mut tx, tenants, rights).await?;
+    if matches!(rights, Rights::Upgrade(_)) {
+        // A new version tries again what an older one could not project.
+        forget(&mut tx, &locked).await?;
+    }
     let after: Vec<(TenantId, u64)> = locked.iter().filter(|it| it.1 > 0).map(|(tenant, _)| (*tenant, 0)).collect();
     let (events, _) = read_after(&mut tx, &after, page).await?;
     let (whole, too_long) = complete(&locked, &events);
@@ -116,7 +120,9 @@ async fn leave_marks(tx: &mut TenantsTx, tenants: &[Uuid]) -> Result<(), Error> 
 
 async fn set_version(tx: &mut TenantsTx, tenants: &[Uuid], epochs: &HashMap<TenantId, i64>) -> Result<(), Error> {
     sqlx::query(
-        "update public.projection_checkpoints c set version = $3, epoch = n.epoch
+        "update public.projection_checkpoints c set version = $3, epoch = n.epoch,
+           parked = (select count(*) from public.dead_letters d
+                     where d.tenant_id = c.tenant_id and d.group_name = c.group_name)
          from unnest($1::uuid[], $4::bigint[]) as n (tenant, epoch)
          where c.tenant_id = n.tenant and c.group_name = $2",
     )

@@ -176,6 +176,9 @@ impl Replay {
                     verified.other_version += 1;
                     break;
                 }
+                Ok(Compared::Outdated) => {
+                    run::discard(&self.database, &self.statements, tenant, run, self.sizes.swap).await?;
+                }
                 Ok(Compared::More(place, differences)) => {
                     verified.tell(differences, sink);
                     (from, patience) = (place, Patience::new());
@@ -205,6 +208,9 @@ impl Replay {
         let Some(checkpoint) = checkpoints(tx.connection(), &[tenant]).await?.get(&tenant).copied() else {
             return Ok(Compared::OtherVersion);
         };
+        if run::mended(tx.connection(), tenant).await? != progress.mended {
+            return Ok(Compared::Outdated);
+        }
         let before = progress.seq;
         progress.seq = run::fill(&mut tx, tenant, before, checkpoint, self.sizes.page).await?;
         let mut differences = Vec::new();
@@ -234,6 +240,8 @@ impl Replay {
 enum Compared {
     /// It goes on from here.
     More(Swapped, Vec<Difference>),
+    /// Parked events were projected that the run's rows leave out: they are built anew.
+    Outdated,
     /// All rows are compared, which follow from so many events.
     Whole(u64, Vec<Difference>),
     /// The rows are another version's.
