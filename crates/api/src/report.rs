@@ -259,9 +259,8 @@ impl Report {
             nats: NatsView { connected: nats.is_ok() },
             log: progress.map(|progress| LogView { tenants: progress.tenants, events: progress.events }),
             relay: progress.map(|progress| lag(&progress.relay, None, None)),
-            read_model: progress.map(|progress| {
-                lag(&progress.read_model, Some(progress.stuck_tenants), Some(progress.parked_streams))
-            }),
+            read_model: progress
+                .map(|progress| lag(&progress.read_model, Some(progress.stuck_tenants), Some(progress.parked_streams))),
             reasons,
             process,
         }
@@ -329,7 +328,8 @@ mod tests {
 
     fn fine() -> Facts {
         let lag = Lag { tenants: 0, events: 0, oldest: Duration::ZERO, shards: 64 };
-        let progress = Progress { tenants: 3, events: 9, relay: lag, read_model: lag, stuck_tenants: 0, parked_streams: 0 };
+        let progress =
+            Progress { tenants: 3, events: 9, relay: lag, read_model: lag, stuck_tenants: 0, parked_streams: 0 };
         let database = DatabaseFacts {
             server: Ok(Server { version: "18.4".into(), latency: Duration::from_micros(300) }),
             progress: Ok(progress),

@@ -1,5 +1,6 @@
 //! The subcommands, one file each: settings with examples, and `run`.
 
+pub mod dead_letters;
 pub mod dev;
 pub mod import;
 pub mod openapi;
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look after streams of which an event cannot be projected.
+    #[command(after_help = dead_letters::EXAMPLES)]
+    DeadLetters(dead_letters::Settings),
     /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Settings),
@@ -102,9 +106,12 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => {
-                "warn,async_nats=error,bus=error"
-            }
+            Self::DeadLetters(_)
+            | Self::Import(_)
+            | Self::Seed(_)
+            | Self::Openapi
+            | Self::Replay(_)
+            | Self::Verify(_) => "warn,async_nats=error,bus=error",
             // What is wrong is in the report.
             Self::Status(_) => "off",
         }
@@ -113,6 +120,7 @@ impl Command {
     /// Runs it to its end.
     pub async fn run(self, folders: &UserFolders) -> Result<Exit, Failure> {
         match self {
+            Self::DeadLetters(settings) => dead_letters::run(&settings).await,
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
             Self::Openapi => openapi::run(),

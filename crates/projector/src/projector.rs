@@ -300,7 +300,10 @@ impl Projector {
                 self.meters.group_paused.set(meters::number(usize::from(refused)));
                 let error = error as &dyn std::error::Error;
                 if refused {
-                    tracing::error!(error, "PostgreSQL refuses what projecting needs; nothing goes on until that is mended");
+                    tracing::error!(
+                        error,
+                        "PostgreSQL refuses what projecting needs; nothing goes on until that is mended"
+                    );
                 } else {
                     tracing::warn!(error, "projecting failed and is tried again");
                 }

@@ -77,12 +77,7 @@ async fn write(database: &ApiDatabase, on_commit: &OnCommit, discard: Discard) -
 }
 
 /// The event at which the stream is parked, if it is parked there.
-async fn parked_event(
-    tx: &mut TenantTx,
-    stream: Uuid,
-    seq: u64,
-    reason: String,
-) -> Result<Option<Discarded>, Error> {
+async fn parked_event(tx: &mut TenantTx, stream: Uuid, seq: u64, reason: String) -> Result<Option<Discarded>, Error> {
     let tenant = tx.tenant().0;
     let row = sqlx::query(
         "select category, version, event_id, name from dead_letters

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use domain::{Actor, ActorKind, TenantId};
 use projector::dead_letters::{DeadLetter, Unparked, of_tenant, retry};
 use projector::replay::Difference;
-use store::{
-    ApiDatabase, CommandContext, Discard, DiscardOutcome, ProjectorDatabase, TenantContext, discard,
-};
+use store::{ApiDatabase, CommandContext, Discard, DiscardOutcome, ProjectorDatabase, TenantContext, discard};
 use tests::{User, World, eventually};
 use uuid::Uuid;
 

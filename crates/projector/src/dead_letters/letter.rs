@@ -94,3 +94,42 @@ pub async fn tenants(
         .await?;
     Ok(found.into_iter().map(TenantId).collect())
 }
+
+/// An event as it lies in the log, read or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// When it was committed.
+    pub recorded_at: DateTime<Utc>,
+    /// Who and why, as JSON.
+    pub meta: String,
+    /// Its data, as JSON.
+    pub data: String,
+    /// Version of the data's schema.
+    pub schema: u16,
+}
+
+/// The event at which the stream is parked; `None` when the log does not have it.
+pub async fn content(database: &ProjectorDatabase, letter: &DeadLetter) -> Result<Option<Content>, Error> {
+    let mut tx = TenantsTx::begin(database, [letter.tenant]).await?;
+    let row = sqlx::query(
+        "select occurred_at, recorded_at, meta::text as meta, data::text as data, schema from events
+         where tenant_id = $1 and seq = $2",
+    )
+    .bind(letter.tenant.0)
+    .bind(letter.seq.cast_signed())
+    .fetch_optional(tx.connection())
+    .await?;
+    tx.commit().await?;
+    let content = |row: &PgRow| -> Result<Content, sqlx::Error> {
+        Ok(Content {
+            occurred_at: row.try_get("occurred_at")?,
+            recorded_at: row.try_get("recorded_at")?,
+            meta: row.try_get("meta")?,
+            data: row.try_get("data")?,
+            schema: row.try_get::<i16, _>("schema")?.cast_unsigned(),
+        })
+    };
+    Ok(row.as_ref().map(content).transpose()?)
+}

@@ -8,7 +8,7 @@ mod skips;
 mod unpark;
 
 pub(crate) use discarded::release;
-pub use letter::{DeadLetter, of_tenant, tenants};
+pub use letter::{Content, DeadLetter, content, of_tenant, tenants};
 pub use park::MAX_ERROR;
 pub(crate) use park::{count, forget, insert, park};
 pub(crate) use skips::Skips;

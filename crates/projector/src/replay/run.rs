@@ -152,13 +152,12 @@ pub(crate) async fn make(
 
 /// How often parked events of the tenant were projected after all.
 pub(crate) async fn mended(connection: &mut PgConnection, tenant: TenantId) -> Result<i64, Error> {
-    let found: Option<i64> = sqlx::query_scalar(
-        "select mended from public.projection_checkpoints where tenant_id = $1 and group_name = $2",
-    )
-    .bind(tenant.0)
-    .bind(READ_MODEL)
-    .fetch_optional(connection)
-    .await?;
+    let found: Option<i64> =
+        sqlx::query_scalar("select mended from public.projection_checkpoints where tenant_id = $1 and group_name = $2")
+            .bind(tenant.0)
+            .bind(READ_MODEL)
+            .fetch_optional(connection)
+            .await?;
     Ok(found.unwrap_or(0))
 }
 
