@@ -46,3 +46,48 @@ async fn a_discarded_event_stays_in_the_log_and_what_waited_behind_it_is_project
     assert_eq!(retried(&world, &user, session).await, Unparked::NotParked);
     world.drain_relay().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_discarded_once_by_however_many() {
+    let world = quick_world().await;
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    refuse_poison(&world).await;
+    user.say(session, POISON).await;
+    let letter = parked(&world, &user, 1).await.remove(0);
+    let discards = (0..4).map(|_| discarded(&world, &user, &letter));
+    let outcomes = futures_util::future::join_all(discards).await;
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, DiscardOutcome::Done { .. })).count();
+    assert_eq!(done, 1, "{outcomes:?}");
+    eventually("the stream goes on", async || letters(&world, &user).await.is_empty()).await;
+    let events = user.events().await;
+    let discards = events.iter().filter(|event| event["type"] == "convolog.operations.event_discarded.v1").count();
+    assert_eq!(discards, 1);
+    assert_eq!(drift(&world).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_tried_again_while_it_is_discarded_is_projected_or_discarded_and_never_both() {
+    let world = quick_world().await;
+    let user = world.tenant().await;
+    refuse_poison(&world).await;
+    for _ in 0..6 {
+        user.say(user.start_session().await, POISON).await;
+    }
+    let parked = parked(&world, &user, 6).await;
+    mend(&world).await;
+    let races = parked.iter().map(|letter| async {
+        let discard = async { discarded(&world, &user, letter).await };
+        let retry = async { retried(&world, &user, letter.stream).await };
+        let (discard, _) = tokio::join!(discard, retry);
+        (letter.stream, matches!(discard, DiscardOutcome::Done { .. }))
+    });
+    let outcomes = futures_util::future::join_all(races).await;
+    eventually("all streams go on", async || letters(&world, &user).await.is_empty()).await;
+    world.drain().await;
+    for (session, is_discarded) in outcomes {
+        let said = user.messages(session, 0).await;
+        assert_eq!(said.is_empty(), is_discarded, "{said:?}");
+    }
+    assert_eq!(drift(&world).await, []);
+}

@@ -1,15 +1,19 @@
 //! An event that cannot be projected parks its own stream alone, until it is mended or discarded.
 
 mod discards;
+mod held_up;
 mod parked;
+mod rebuilds;
+mod retries;
 
 use std::sync::Arc;
 
+use convolog::node::NodeSettings;
 use domain::{Actor, ActorKind, TenantId};
 use projector::dead_letters::{DeadLetter, Unparked, of_tenant, retry};
 use projector::replay::Difference;
 use store::{ApiDatabase, CommandContext, Discard, DiscardOutcome, ProjectorDatabase, TenantContext, discard};
-use tests::{User, World, eventually};
+use tests::{User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
 use crate::replay::{LITTLE, differences_of, replay};
@@ -72,4 +76,9 @@ async fn discarded(world: &World, user: &User, letter: &DeadLetter) -> DiscardOu
 /// The rows that are not as the log says, parked and discarded events left out.
 async fn drift(world: &World) -> Vec<Difference> {
     differences_of(&replay(world, LITTLE).await).await
+}
+
+/// The settings of a node that only serves the API.
+fn idle_api(world: &World) -> NodeSettings {
+    world.node_settings(&WorldSettings { relay: false, projector: false, ..WorldSettings::default() }, false)
 }
