@@ -107,7 +107,7 @@ impl ProjectorMeters {
         );
         describe_counter!(
             "convolog_projector_poison_pauses_total",
-            "Times that a tenant was put to rest because its events cannot be projected"
+            "Times that a tenant was put to rest because its next event is of newer code, or is missing"
         );
         describe_counter!(
             "convolog_projector_failures_total",
@@ -116,7 +116,7 @@ impl ProjectorMeters {
         describe_counter!("convolog_projector_sweeps_total", "Looks at PostgreSQL for tenants that are behind");
         describe_gauge!(
             "convolog_projector_paused_tenants",
-            "Tenants that rest because their events cannot be projected"
+            "Tenants that rest because their next event is of newer code, or is missing"
         );
         describe_gauge!(
             "convolog_projection_group_paused",

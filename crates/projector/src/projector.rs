@@ -69,7 +69,7 @@ pub struct Projector {
     /// Lets streams go on whose event is discarded; at most one task.
     releases: JoinSet<()>,
     waiting: VecDeque<Vec<TenantId>>,
-    /// Tenants whose events can't be projected, and until when they rest; tried again alone, so that they fail nobody
+    /// Tenants whose next event is of newer code, or is missing, and until when they rest; tried again alone, so that they fail nobody
     /// else's transaction.
     paused: HashMap<TenantId, Instant>,
     /// How long the last rest was, and until when it lasts.
@@ -283,7 +283,7 @@ impl Projector {
         match tenants {
             [tenant] if error.is_deterministic() => {
                 let error = error as &dyn std::error::Error;
-                tracing::error!(%tenant, error, "the events of a tenant cannot be projected; it is tried again later");
+                tracing::error!(%tenant, error, "a tenant cannot be projected; it is tried again later");
                 self.meters.poisonings.increment(1);
                 self.paused.insert(*tenant, Instant::now() + self.settings.pause);
             }

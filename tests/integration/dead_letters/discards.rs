@@ -1,12 +1,13 @@
 //! A discarded event stays in the log and is left out of the rows: once, by whoever rebuilds them too, also after a crash.
 
+use convolog::node::Node;
 use projector::dead_letters::Unparked;
 use serde_json::json;
 use store::DiscardOutcome;
 use tests::eventually;
 
 use super::{POISON, discarded, drift, letters, mend, parked, refuse_poison, retried, say_and_see};
-use crate::faults::group_version::quick_world;
+use crate::faults::group_version::{quick_node, quick_world};
 use crate::replay::{LITTLE, rebuild_all, replay, rows};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,5 +90,31 @@ async fn an_event_that_is_tried_again_while_it_is_discarded_is_projected_or_disc
         let said = user.messages(session, 0).await;
         assert_eq!(said.is_empty(), is_discarded, "{said:?}");
     }
+    assert_eq!(drift(&world).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discard_counts_from_its_own_number_on_and_the_next_projector_sees_to_it() {
+    let mut world = quick_world().await;
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    refuse_poison(&world).await;
+    user.say(session, POISON).await;
+    let behind = user.say(session, "behind").await.seq();
+    let letter = parked(&world, &user, 1).await.remove(0);
+    assert_eq!(user.get(&format!("/v1/sessions/{session}?min_seq={behind}")).await.status, 200);
+    world.stop_nodes().await;
+    let discarded = discarded(&world, &user, &letter).await;
+    assert_eq!(discarded, DiscardOutcome::Done { seq: behind + 1 });
+    // The rows are as of a number before it.
+    assert_eq!(retried(&world, &user, session).await, Unparked::Pending);
+    assert_eq!(letters(&world, &user).await[0].discard_seq, Some(behind + 1));
+    mend(&world).await;
+    assert_eq!(retried(&world, &user, session).await, Unparked::Pending);
+    assert_eq!(drift(&world).await, []);
+    world.nodes.push(Node::start(quick_node(&world)).await.unwrap());
+    eventually("the stream goes on", async || letters(&world, &user).await.is_empty()).await;
+    let said = user.at(world.url(0)).messages(session, behind + 1).await;
+    assert_eq!(said.iter().map(|said| said["content"].clone()).collect::<Vec<_>>(), ["behind"]);
     assert_eq!(drift(&world).await, []);
 }

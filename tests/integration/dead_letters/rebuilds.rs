@@ -67,6 +67,44 @@ async fn a_replay_that_was_interrupted_before_a_stream_went_on_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn comparing_begins_anew_when_a_stream_goes_on_meanwhile() {
+    let world = quick_world().await;
+    let user = world.tenant().await;
+    let (session, _) = parked_long_ago(&world, &user).await;
+    user.say(user.start_session().await, "stop here").await;
+    world.drain().await;
+    // Building rows waits at the last event, with all others done, until it is let go.
+    execute(
+        &world,
+        "create function stop_here() returns trigger language plpgsql as
+         $$ begin perform pg_advisory_xact_lock_shared(42); return new; end $$;
+         create trigger stop_here before insert on staging.messages for each row when (new.content = 'stop here')
+         execute function stop_here()",
+    )
+    .await;
+    let mut lock = world.database.admin.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(42)").execute(&mut *lock).await.unwrap();
+    let replay = replay(&world, LITTLE).await;
+    let state = replay.tenant(TenantId(user.tenant)).await.unwrap().unwrap();
+    let comparing = store::spawn("verify", async move {
+        let (mut differences, stop) = (Vec::new(), CancellationToken::new());
+        let mut sink = |difference| differences.push(difference);
+        replay.verify(&[state], &mut sink, &stop).await.unwrap();
+        differences
+    });
+    eventually("it waits", async || {
+        let waiting = "select exists (select from pg_locks where locktype = 'advisory' and not granted and database =
+                                      (select oid from pg_database where datname = current_database()))";
+        sqlx::query_scalar(waiting).fetch_one(&world.database.admin).await.unwrap()
+    })
+    .await;
+    mend(&world).await;
+    assert_eq!(retried(&world, &user, session).await, Unparked::Done(11));
+    lock.rollback().await.unwrap();
+    assert_eq!(comparing.await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn looking_back_begins_anew_when_a_stream_goes_on_meanwhile() {
     let world = quick_world().await;
     let user = world.tenant().await;

@@ -4,23 +4,30 @@ use domain::TenantId;
 use store::{ProjectorDatabase, TenantsTx};
 use uuid::Uuid;
 
-use super::{Unparked, letter, retry};
+use super::{letter, retry};
 use crate::{Error, READ_MODEL};
 
 /// Tenants that are looked up at once.
 const TENANTS: i32 = 100;
 
-/// Lets the streams of these shards go on whose event is discarded by now; answers how many do.
-pub(crate) async fn release(database: &ProjectorDatabase, shards: &[i16]) -> Result<u64, Error> {
-    let (mut after, mut released) = (Uuid::nil(), 0);
+/// Lets the streams of these shards go on whose event is discarded by now.
+pub(crate) async fn release(database: &ProjectorDatabase, shards: &[i16]) -> Result<(), Error> {
+    let mut after = Uuid::nil();
     loop {
         let tenants = letter::tenants(database, Some(shards), after, TENANTS).await?;
-        let Some(last) = tenants.last() else { return Ok(released) };
+        let Some(last) = tenants.last() else { return Ok(()) };
         after = last.0;
         for (tenant, stream) in discarded(database, &tenants).await? {
-            let unparked = retry(database, tenant, stream).await?;
-            tracing::info!(%tenant, %stream, ?unparked, "an event is discarded; its stream was tried again");
-            released += u64::from(matches!(unparked, Unparked::Done(_)));
+            match retry(database, tenant, stream).await {
+                Ok(unparked) => {
+                    tracing::info!(%tenant, %stream, ?unparked, "an event is discarded; its stream was tried again");
+                }
+                // The others need not wait for it.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%tenant, %stream, error, "a stream whose event is discarded does not go on yet");
+                }
+            }
         }
     }
 }

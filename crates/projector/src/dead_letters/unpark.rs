@@ -10,6 +10,7 @@ use super::park;
 use super::skips::Skips;
 use crate::apply::write_rows;
 use crate::logged::Logged;
+use crate::replay::patience::Patience;
 use crate::{Error, READ_MODEL, read_model_version};
 
 /// Most events in one transaction.
@@ -37,16 +38,16 @@ pub enum Unparked {
 
 /// Tries again to project the stream's events from the parked one on.
 pub async fn retry(database: &ProjectorDatabase, tenant: TenantId, stream: Uuid) -> Result<Unparked, Error> {
-    let (mut projected, mut page) = (0, PAGE);
+    let (mut projected, mut page, mut patience) = (0, PAGE, Patience::new());
     loop {
         match turn(database, tenant, stream, page).await {
-            Ok(Turn::More(events)) => projected += events,
+            Ok(Turn::More(events)) => (projected, patience) = (projected + events, Patience::new()),
             Ok(Turn::End(Unparked::Done(events))) => return Ok(Unparked::Done(projected + events)),
             Ok(Turn::End(ended)) => return Ok(ended),
             // Halved, so that all before the event that fails are projected.
             Err(error) if error.is_deterministic() && page > 1 => page /= 2,
             Err(error) if error.is_deterministic() => return fail(database, tenant, stream, &error).await,
-            Err(error) => return Err(error),
+            Err(error) => patience.with(error).await?,
         }
     }
 }
