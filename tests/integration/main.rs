@@ -6,6 +6,7 @@
 mod architecture;
 mod conversations;
 mod costs;
+mod dead_letters;
 mod evolution;
 mod faults;
 mod http;

@@ -211,7 +211,7 @@ pub(crate) const LIST: About = About {
     tag: Tag::Messages,
     summary: "List the messages of a session",
     text: "The oldest first, unless `order` says otherwise.",
-    codes: &[Code::CursorMismatch, Code::ReadModelBehind],
+    codes: &[Code::CursorMismatch, Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 

@@ -214,6 +214,9 @@ pub struct LagView {
     /// Tenants that do not go on although there is nothing wrong with the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck_tenants: Option<u64>,
+    /// Streams whose events wait because one of them cannot be projected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_streams: Option<u64>,
 }
 
 impl Report {
@@ -222,12 +225,13 @@ impl Report {
         let reasons = reasons(&facts);
         let Facts { database, isolation, nats, process } = facts;
         let progress = database.progress.as_ref().ok();
-        let lag = |lag: &Lag, stuck_tenants| LagView {
+        let lag = |lag: &Lag, stuck_tenants, parked_streams| LagView {
             behind_tenants: lag.tenants,
             behind_events: lag.events,
             behind_seconds: lag.oldest.as_secs(),
             shards: lag.shards,
             stuck_tenants,
+            parked_streams,
         };
         let snapshot = database.snapshot();
         let server = database.server.as_ref().ok();
@@ -254,8 +258,9 @@ impl Report {
             },
             nats: NatsView { connected: nats.is_ok() },
             log: progress.map(|progress| LogView { tenants: progress.tenants, events: progress.events }),
-            relay: progress.map(|progress| lag(&progress.relay, None)),
-            read_model: progress.map(|progress| lag(&progress.read_model, Some(progress.stuck_tenants))),
+            relay: progress.map(|progress| lag(&progress.relay, None, None)),
+            read_model: progress
+                .map(|progress| lag(&progress.read_model, Some(progress.stuck_tenants), Some(progress.parked_streams))),
             reasons,
             process,
         }
@@ -282,7 +287,7 @@ fn reasons(Facts { database, isolation, nats, process }: &Facts) -> Vec<Reason> 
     match (&database.server, &database.progress) {
         (Ok(_), Err(error)) => say(Status::Degraded, "progress_unknown", format!("progress is not known: {error}")),
         (_, Ok(progress)) => {
-            let Progress { relay, read_model, stuck_tenants, .. } = progress;
+            let Progress { relay, read_model, stuck_tenants, parked_streams, .. } = progress;
             for (lag, behind, idle, name) in [
                 (relay, "relay_behind", "relay_idle", "the relay"),
                 (read_model, "read_model_behind", "read_model_idle", "the projector"),
@@ -302,6 +307,10 @@ fn reasons(Facts { database, isolation, nats, process }: &Facts) -> Vec<Reason> 
                 let detail = format!("the read tables of {stuck_tenants} tenants do not go on");
                 say(Status::Degraded, "tenants_stuck", detail);
             }
+            if *parked_streams > 0 {
+                let detail = format!("{parked_streams} streams are parked: see `convolog dead-letters list`");
+                say(Status::Degraded, "dead_letters", detail);
+            }
         }
         (Err(_), Err(_)) => {}
     }
@@ -319,7 +328,8 @@ mod tests {
 
     fn fine() -> Facts {
         let lag = Lag { tenants: 0, events: 0, oldest: Duration::ZERO, shards: 64 };
-        let progress = Progress { tenants: 3, events: 9, relay: lag, read_model: lag, stuck_tenants: 0 };
+        let progress =
+            Progress { tenants: 3, events: 9, relay: lag, read_model: lag, stuck_tenants: 0, parked_streams: 0 };
         let database = DatabaseFacts {
             server: Ok(Server { version: "18.4".into(), latency: Duration::from_micros(300) }),
             progress: Ok(progress),
@@ -361,6 +371,7 @@ mod tests {
             (judged(|_, progress| progress.relay.shards = 63), "relay_idle"),
             (judged(|_, progress| progress.read_model.shards = 0), "read_model_idle"),
             (judged(|_, progress| progress.stuck_tenants = 1), "tenants_stuck"),
+            (judged(|_, progress| progress.parked_streams = 1), "dead_letters"),
             (judged(|database, _| database.progress = Err("slow".into())), "progress_unknown"),
             (
                 judged(|database, _| {

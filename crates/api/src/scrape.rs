@@ -29,6 +29,7 @@ pub(crate) struct ScrapeMeters {
     read_model: LagMeters,
     tenants: Gauge,
     stuck_tenants: Gauge,
+    dead_letters: Gauge,
     oldest_snapshot: Gauge,
 }
 
@@ -78,6 +79,10 @@ impl ScrapeMeters {
         describe_gauge!("convolog_tenants", "Tenants with events, in the whole database");
         describe_gauge!("convolog_stuck_tenants", "Tenants whose next event has waited for the read tables for 30 s");
         describe_gauge!(
+            "convolog_dead_letters",
+            "Streams that are parked because an event of theirs cannot be projected, in the whole database"
+        );
+        describe_gauge!(
             "convolog_oldest_snapshot_seconds",
             "Age of the oldest transaction that dead rows are kept for; NaN when the server does not tell"
         );
@@ -94,6 +99,7 @@ impl ScrapeMeters {
             read_model: LagMeters::register("read_model"),
             tenants: gauge!("convolog_tenants"),
             stuck_tenants: gauge!("convolog_stuck_tenants"),
+            dead_letters: gauge!("convolog_dead_letters"),
             oldest_snapshot: gauge!("convolog_oldest_snapshot_seconds"),
         }
     }
@@ -119,6 +125,7 @@ impl ScrapeMeters {
         self.read_model.set(progress.map(|progress| &progress.read_model));
         self.tenants.set(known(progress.map(|progress| progress.tenants)));
         self.stuck_tenants.set(known(progress.map(|progress| progress.stuck_tenants)));
+        self.dead_letters.set(known(progress.map(|progress| progress.parked_streams)));
         let snapshot = facts.snapshot();
         self.oldest_snapshot.set(snapshot.map_or(f64::NAN, |snapshot| snapshot.age.as_secs_f64()));
     }

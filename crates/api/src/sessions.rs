@@ -154,12 +154,13 @@ pub(crate) async fn start(
     body.check()?;
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
-    // Nothing but costs is written into a ledger, also into one that has not begun.
-    let is_ledger = id.is_some_and(|id| Period::is_stream(caller.context.tenant(), id));
+    // Nothing but costs is written into a ledger, also into one that has not begun; nor sessions among operations.
+    let tenant = caller.context.tenant();
+    let is_reserved = id.is_some_and(|id| Period::is_stream(tenant, id) || id == domain::operations::stream(tenant));
     let id = id.unwrap_or_else(Uuid::now_v7);
     let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {
-        if is_ledger {
+        if is_reserved {
             return Err(Stop::reject(Rejection::AlreadyStarted));
         }
         unit.start::<Session, Rejection>(id, Command::Start(started.clone()))?;
@@ -248,7 +249,7 @@ pub(crate) const READ: About = About {
     tag: Tag::Sessions,
     summary: "Read a session",
     text: "",
-    codes: &[Code::ReadModelBehind],
+    codes: &[Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 
@@ -278,7 +279,7 @@ pub(crate) const LIST: About = About {
     tag: Tag::Sessions,
     summary: "List sessions",
     text: "The newest first.",
-    codes: &[Code::CursorMismatch, Code::ReadModelBehind],
+    codes: &[Code::CursorMismatch, Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 

@@ -153,27 +153,12 @@ impl Attached {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-
-    fn settings(data_dir: &Path) -> ServiceSettings {
-        ServiceSettings {
-            data_dir: data_dir.to_owned(),
-            database_url: None,
-            api_database_url: None,
-            projector_database_url: None,
-            relay_database_url: None,
-            nats_url: None,
-            nats_api_password: None,
-            nats_relay_password: None,
-            nats_projector_password: None,
-        }
-    }
 
     #[test]
     fn a_wrong_folder_is_an_error_that_says_what_to_do_and_nothing_is_made() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("wrong");
-        let attached = Attached::find(&settings(&folder)).unwrap();
+        let attached = Attached::find(&ServiceSettings::of(&folder)).unwrap();
         let failure = attached.database(Role::Api, 1).unwrap_err();
         assert_eq!(failure.code(), 3);
         let message = failure.to_string();

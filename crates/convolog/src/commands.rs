@@ -1,6 +1,7 @@
 //! The subcommands, one file each: settings with examples, and `run`.
 
 pub mod api;
+pub mod dead_letters;
 pub mod dev;
 pub mod import;
 pub mod migrate;
@@ -26,6 +27,9 @@ pub enum Command {
     /// Serve the HTTP API on PostgreSQL and NATS that are there already; several processes may do so.
     #[command(after_help = api::EXAMPLES)]
     Api(api::Settings),
+    /// Look after streams of which an event cannot be projected.
+    #[command(after_help = dead_letters::EXAMPLES)]
+    DeadLetters(dead_letters::Settings),
     /// Run API, relay and projector with local PostgreSQL and NATS, fetched on the first start.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Settings),
@@ -115,9 +119,13 @@ impl Command {
     pub fn default_log(&self) -> &'static str {
         match self {
             Self::Dev(_) | Self::Api(_) | Self::Projector(_) => "info,async_nats=warn,sqlx=warn",
-            Self::Import(_) | Self::Migrate(_) | Self::Seed(_) | Self::Openapi | Self::Replay(_) | Self::Verify(_) => {
-                "warn,async_nats=error,bus=error"
-            }
+            Self::DeadLetters(_)
+            | Self::Import(_)
+            | Self::Migrate(_)
+            | Self::Seed(_)
+            | Self::Openapi
+            | Self::Replay(_)
+            | Self::Verify(_) => "warn,async_nats=error,bus=error",
             // What is wrong is in the report.
             Self::Status(_) => "off",
         }
@@ -127,6 +135,7 @@ impl Command {
     pub async fn run(self, folders: &UserFolders) -> Result<Exit, Failure> {
         match self {
             Self::Api(settings) => api::run(&settings).await,
+            Self::DeadLetters(settings) => dead_letters::run(&settings).await,
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
             Self::Migrate(settings) => migrate::run(&settings).await,

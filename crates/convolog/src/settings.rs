@@ -3,7 +3,7 @@
 mod names;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bus::User;
 use clap::{Args, Parser, ValueEnum};
@@ -83,6 +83,21 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
+    /// Those of a data directory, with nothing else set.
+    pub fn of(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            database_url: None,
+            api_database_url: None,
+            projector_database_url: None,
+            relay_database_url: None,
+            nats_url: None,
+            nats_api_password: None,
+            nats_relay_password: None,
+            nats_projector_password: None,
+        }
+    }
+
     /// The passwords of NATS' users that are set.
     pub fn nats_passwords(&self) -> HashMap<User, String> {
         let all = [

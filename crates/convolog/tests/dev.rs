@@ -115,18 +115,7 @@ fn a_server_that_is_away_is_exit_code_three_and_names_its_setting() {
 }
 
 fn attached(data: &Path) -> Attached {
-    Attached::find(&ServiceSettings {
-        data_dir: data.to_owned(),
-        database_url: None,
-        api_database_url: None,
-        projector_database_url: None,
-        relay_database_url: None,
-        nats_url: None,
-        nats_api_password: None,
-        nats_relay_password: None,
-        nats_projector_password: None,
-    })
-    .unwrap()
+    Attached::find(&ServiceSettings::of(data)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -294,7 +294,15 @@ fn a_replay_that_was_killed_goes_on_where_it_was_and_verify_finds_nothing() {
 fn without_services_a_tool_says_what_to_do() {
     let parent = tempfile::tempdir().unwrap();
     let nowhere = parent.path().join("nothing");
-    for tool in [&["import", "-", "--email", "a@example.com"][..], &["seed"], &["replay"], &["verify"]] {
+    let tools = [
+        &["import", "-", "--email", "a@example.com"][..],
+        &["seed"],
+        &["replay"],
+        &["verify"],
+        &["dead-letters", "list"],
+        &["dead-letters", "retry", "--all"],
+    ];
+    for tool in tools {
         let (code, _, err) = run(&[tool, &["--data-dir", nowhere.to_str().unwrap()]].concat());
         assert_eq!(code, 3, "{err}");
         assert!(err.contains("start it, name its folder with --data-dir"), "{err}");

@@ -17,11 +17,13 @@ pub enum Category {
     Session,
     /// Costs, one stream per calendar month.
     Ledger,
+    /// What operators did to the log, one stream per tenant.
+    Operations,
 }
 
 impl Category {
     /// All categories.
-    pub const ALL: [Self; 3] = [Self::Tenant, Self::Session, Self::Ledger];
+    pub const ALL: [Self; 4] = [Self::Tenant, Self::Session, Self::Ledger, Self::Operations];
 
     /// Its name in events, subjects and tables.
     pub fn as_str(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Category {
             Self::Tenant => "tenant",
             Self::Session => "session",
             Self::Ledger => "ledger",
+            Self::Operations => "operations",
         }
     }
 

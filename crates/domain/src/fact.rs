@@ -1,6 +1,6 @@
 //! The events of all aggregates as one type, for whoever reads a whole log.
 
-use crate::{Category, DecodeError, EventData, RecordedEvent, ledger, session, tenant};
+use crate::{Category, DecodeError, EventData, RecordedEvent, ledger, operations, session, tenant};
 
 /// What happened, whatever it happened to. A `match` over it has no `_` arm, so that the compiler lists who must
 /// think about a new aggregate.
@@ -12,6 +12,8 @@ pub enum Fact {
     Session(session::Event),
     /// To a ledger of costs.
     Ledger(ledger::Event),
+    /// To a tenant's log, by an operator.
+    Operations(operations::Event),
 }
 
 impl Fact {
@@ -21,6 +23,7 @@ impl Fact {
             Some(Category::Tenant) => read(event).map(Self::Tenant),
             Some(Category::Session) => read(event).map(Self::Session),
             Some(Category::Ledger) => read(event).map(Self::Ledger),
+            Some(Category::Operations) => read(event).map(Self::Operations),
             None => Err(DecodeError::newer(&event.name, event.schema)),
         }
     }

@@ -13,6 +13,7 @@ use strum::{EnumCount as _, VariantNames as _};
 use uuid::Uuid;
 
 use crate::ledger;
+use crate::operations;
 use crate::session::{self, Session};
 use crate::tenant::{self, Tenant};
 use crate::{
@@ -33,6 +34,7 @@ fn names(category: Category) -> &'static [&'static str] {
         Category::Tenant => tenant::Event::VARIANTS,
         Category::Session => session::Event::VARIANTS,
         Category::Ledger => ledger::Event::VARIANTS,
+        Category::Operations => operations::Event::VARIANTS,
     }
 }
 
@@ -41,7 +43,7 @@ fn shape(category: Category) -> Option<&'static str> {
     match category {
         Category::Tenant => Some(Tenant::STATE_SHAPE),
         Category::Session => Some(Session::STATE_SHAPE),
-        Category::Ledger => None,
+        Category::Ledger | Category::Operations => None,
     }
 }
 
@@ -51,6 +53,7 @@ fn written_today(fact: &Fact) -> (EventType, String) {
         Fact::Tenant(event) => (event.event_type(), event.encode()),
         Fact::Session(event) => (event.event_type(), event.encode()),
         Fact::Ledger(event) => (event.event_type(), event.encode()),
+        Fact::Operations(event) => (event.event_type(), event.encode()),
     };
     (event_type, data.unwrap().get().to_owned())
 }

@@ -19,6 +19,7 @@ mod golden;
 mod ids;
 mod json_object;
 pub mod ledger;
+pub mod operations;
 mod period;
 pub mod session;
 pub mod tenant;

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use domain::{RecordedEvent, TenantId};
+use domain::TenantId;
 use store::{CrashPoint, ProjectorDatabase, TenantsTx, Work};
 
+use crate::dead_letters::Skips;
+use crate::logged::Logged;
 use crate::meters::TransactionMeters;
 use crate::projection::Projected;
 use crate::{Error, PROJECTIONS, READ_MODEL, read_model_version};
@@ -18,13 +20,13 @@ pub(crate) struct Step {
     /// The checkpoint that the events follow.
     pub(crate) after: u64,
     /// Contiguous, not empty, the first is `after + 1`.
-    pub(crate) events: Vec<RecordedEvent>,
+    pub(crate) events: Vec<Logged>,
 }
 
 impl Step {
     /// Where the checkpoint is afterwards.
     pub(crate) fn last(&self) -> u64 {
-        self.events.last().map_or(self.after, |event| event.seq)
+        self.events.last().map_or(self.after, Logged::seq)
     }
 }
 
@@ -43,13 +45,18 @@ pub(crate) async fn apply(
 }
 
 async fn write(database: &ProjectorDatabase, steps: &[Step]) -> Result<Vec<TenantId>, Error> {
-    let mut facts = Projected::read(steps.iter().flat_map(|step| &step.events))?;
+    // Before anything is locked; whether it matters that one can't be read is known later.
+    let events = steps.iter().flat_map(|step| &step.events);
+    let mut events: Vec<_> = events.map(|event| (event, event.read())).collect();
     let mut tx = TenantsTx::begin(database, steps.iter().map(|step| step.tenant)).await?;
-    let missed = compare_and_set(&mut tx, steps).await?;
+    let (missed, parked) = compare_and_set(&mut tx, steps).await?;
     if missed.len() == steps.len() {
         return Ok(missed);
     }
-    facts.retain(|fact| !missed.contains(&fact.event.tenant));
+    // Under the checkpoints' locks, so that no stream is parked or goes on meanwhile.
+    let skips = Skips::load(&mut tx, &parked).await?;
+    events.retain(|(event, _)| !missed.contains(&event.tenant()) && !skips.leave_out(event));
+    let facts: Vec<Projected<'_>> = events.into_iter().map(|(_, read)| read).collect::<Result<_, _>>()?;
     write_rows(&mut tx, &facts).await?;
     CrashPoint::BeforeRowsCommit.reached();
     tx.commit().await?;
@@ -65,10 +72,11 @@ pub(crate) async fn write_rows(tx: &mut TenantsTx, facts: &[Projected<'_>]) -> R
     Ok(())
 }
 
-/// Moves the checkpoints that are where we believe them, under leases that are still ours; answers the others. Locks
-/// in tenant order, and does not wait for whoever rebuilds a tenant's rows.
-pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Result<Vec<TenantId>, Error> {
-    let moved: Vec<uuid::Uuid> = sqlx::query_scalar(
+/// Moves the checkpoints that are where we believe them, under leases that are still ours; answers the others, and those
+/// of the moved tenants of whom streams are parked, with where they are now. Locks in tenant order, and does not wait for
+/// whoever rebuilds a tenant's rows.
+pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Result<(Vec<TenantId>, Parked), Error> {
+    let moved: Vec<(uuid::Uuid, i64, i32)> = sqlx::query_as(
         "with mine as materialized (
            select c.tenant_id, c.group_name, n.after, n.last, n.epoch
            from projection_checkpoints c
@@ -76,11 +84,11 @@ pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Resul
              on c.tenant_id = n.tenant
            where c.tenant_id = any($1) and c.group_name = $5
            order by c.tenant_id for update of c skip locked)
-         update projection_checkpoints c set seq = m.last, epoch = m.epoch
+         update projection_checkpoints c set seq = m.last, epoch = m.epoch, paused = null
          from mine m
          where c.tenant_id = m.tenant_id and c.group_name = m.group_name and c.seq = m.after and c.version = $6
            and exists (select from leases l where l.work = $7 and l.shard = c.shard and l.epoch = m.epoch)
-         returning c.tenant_id",
+         returning c.tenant_id, c.seq, c.parked",
     )
     .bind(steps.iter().map(|step| step.tenant.0).collect::<Vec<_>>())
     .bind(steps.iter().map(|step| step.after.cast_signed()).collect::<Vec<_>>())
@@ -91,5 +99,11 @@ pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Resul
     .bind(Work::ReadModel.as_str())
     .fetch_all(tx.connection())
     .await?;
-    Ok(steps.iter().map(|step| step.tenant).filter(|tenant| !moved.contains(&tenant.0)).collect())
+    let is_moved = |tenant: &TenantId| moved.iter().any(|(it, ..)| *it == tenant.0);
+    let missed = steps.iter().map(|step| step.tenant).filter(|tenant| !is_moved(tenant)).collect();
+    let parked = moved.iter().filter(|(_, _, parked)| *parked > 0);
+    Ok((missed, parked.map(|(tenant, seq, _)| (TenantId(*tenant), seq.cast_unsigned())).collect()))
 }
+
+/// Tenants with parked streams, and the number that their rows reflect.
+type Parked = Vec<(TenantId, u64)>;

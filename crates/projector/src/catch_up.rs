@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use domain::{RecordedEvent, TenantId};
+use domain::TenantId;
 use futures_util::TryStreamExt as _;
-use store::{MAX_PAGE_BYTES, ProjectorDatabase, TenantsTx, event_from_row, select_events_after};
+use store::{EventPlace, MAX_PAGE_BYTES, ProjectorDatabase, TenantsTx, select_events_after};
 
 use crate::Error;
 use crate::apply::{Step, apply};
 use crate::checkpoints::{self, Checkpoint};
+use crate::dead_letters::park;
+use crate::logged::Logged;
 use crate::meters::TransactionMeters;
 use crate::replay::Upgrade;
 
@@ -49,7 +51,7 @@ pub(crate) async fn catch_up(
             return Ok(Progress { at, more: false, unfinished });
         }
         let read: usize = steps.iter().map(|step| step.events.len()).sum();
-        let missed = apply_before_poison(database, &mut steps, meters).await?;
+        let missed = apply_or_park(database, &mut steps, meters).await?;
         let done = || steps.iter().filter(|step| !missed.contains(&step.tenant));
         at.extend(done().map(|step| (step.tenant, step.last())));
         if missed.is_empty() {
@@ -72,22 +74,53 @@ pub(crate) async fn catch_up(
     Ok(Progress { at, more: true, unfinished })
 }
 
-/// Applies the steps. One that is alone is halved as long as it holds an event that can't be projected, so that all
-/// before that event are. Answers those who were missed.
-async fn apply_before_poison(
+/// Applies the steps. One that is alone is halved as long as it holds an event that can't be projected; when it is that
+/// event, its stream is parked. Answers those who were missed.
+async fn apply_or_park(
     database: &ProjectorDatabase,
     steps: &mut [Step],
     meters: &TransactionMeters,
 ) -> Result<Vec<TenantId>, Error> {
     loop {
-        match apply(database, steps, meters).await {
-            Err(error) if error.is_deterministic() => match steps {
-                [step] if step.events.len() > 1 => step.events.truncate(step.events.len() / 2),
-                _ => return Err(error),
-            },
+        let error = match apply(database, steps, meters).await {
+            Err(error) if error.is_deterministic() => error,
             applied => return applied,
+        };
+        let [step] = steps else { return Err(error) };
+        match step.events.as_slice() {
+            [event] if error.is_poison() => return set_aside(database, step, &event.place(), error, meters).await,
+            [_] | [] => {
+                if error.is_newer() {
+                    checkpoints::pause(database, step).await?;
+                }
+                return Err(error);
+            }
+            several => {
+                let half = several.len() / 2;
+                step.events.truncate(half);
+            }
         }
     }
+}
+
+/// Parks the stream of the step's only event, and tells the operator.
+async fn set_aside(
+    database: &ProjectorDatabase,
+    step: &Step,
+    place: &EventPlace,
+    error: Error,
+    meters: &TransactionMeters,
+) -> Result<Vec<TenantId>, Error> {
+    let missed = park(database, step, place, &error).await?;
+    if missed.is_empty() {
+        meters.parkings.increment(1);
+        let EventPlace { tenant, category, stream, seq, .. } = place;
+        tracing::error!(
+            %tenant, category, %stream, seq, error = &error as &dyn std::error::Error,
+            "an event cannot be projected; its stream is parked, see `convolog dead-letters`"
+        );
+    }
+    Ok(missed)
 }
 
 /// Who can be projected.
@@ -149,11 +182,12 @@ async fn read(
     tx.commit().await?;
     let mut steps: Vec<Step> = Vec::new();
     for event in events {
-        match steps.last_mut().filter(|step| step.tenant == event.tenant) {
+        let (tenant, seq) = (event.tenant(), event.seq());
+        match steps.last_mut().filter(|step| step.tenant == tenant) {
             Some(step) => step.events.push(event),
             None => {
-                let Some(epoch) = epochs.get(&event.tenant) else { continue };
-                steps.push(Step { tenant: event.tenant, epoch: *epoch, after: event.seq - 1, events: vec![event] });
+                let Some(epoch) = epochs.get(&tenant) else { continue };
+                steps.push(Step { tenant, epoch: *epoch, after: seq - 1, events: vec![event] });
             }
         }
     }
@@ -161,13 +195,13 @@ async fn read(
     Ok((steps, more))
 }
 
-/// The next events of each tenant, at most so many of one, tenant by tenant in `seq` order; cut short, which is answered too, when they come
-/// to more than [`MAX_PAGE_BYTES`] or [`MAX_EVENTS`], and before one that can't be read. An error when that is the first.
+/// The next events of each tenant, at most so many of one, tenant by tenant in `seq` order; cut short, which is answered too,
+/// when they come to more than [`MAX_PAGE_BYTES`] or [`MAX_EVENTS`].
 pub(crate) async fn read_after(
     tx: &mut TenantsTx,
     after: &[(TenantId, u64)],
     most: u64,
-) -> Result<(Vec<RecordedEvent>, bool), Error> {
+) -> Result<(Vec<Logged>, bool), Error> {
     let mut rows = sqlx::query(sqlx::AssertSqlSafe(select_events_after()))
         .bind(after.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>())
         .bind(after.iter().map(|(_, seq)| seq.cast_signed()).collect::<Vec<_>>())
@@ -176,11 +210,8 @@ pub(crate) async fn read_after(
     let mut events = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
-        let event = match event_from_row(&row) {
-            Err(store::Error::Decode(_)) if !events.is_empty() => return Ok((events, true)),
-            event => event?,
-        };
-        bytes += event.data.get().len();
+        let event = Logged::from_row(&row)?;
+        bytes += event.bytes();
         events.push(event);
         if bytes > MAX_PAGE_BYTES || events.len() >= MAX_EVENTS {
             return Ok((events, true));

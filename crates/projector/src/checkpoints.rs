@@ -6,6 +6,7 @@ use domain::TenantId;
 use sqlx::Row as _;
 use store::{ProjectorDatabase, TenantsTx};
 
+use crate::apply::Step;
 use crate::{Error, READ_MODEL, read_model_version};
 
 /// A tenant's checkpoint.
@@ -67,4 +68,21 @@ async fn select(tx: &mut TenantsTx, ids: &[uuid::Uuid]) -> Result<HashMap<Tenant
         Ok((TenantId(row.try_get("tenant_id")?), Checkpoint { seq, version: row.try_get("version")? }))
     };
     Ok(rows.iter().map(checkpoint).collect::<Result<_, _>>()?)
+}
+
+/// Notes that a tenant's next event is of newer code, unless its rows are elsewhere by now. The next event that is projected
+/// clears it.
+pub(crate) async fn pause(database: &ProjectorDatabase, step: &Step) -> Result<(), Error> {
+    let mut tx = TenantsTx::begin(database, [step.tenant]).await?;
+    sqlx::query(
+        "update projection_checkpoints c set paused = 'newer_event'
+         where c.tenant_id = $1 and c.group_name = $2 and c.seq = $3 and c.version = $4 and c.paused is null",
+    )
+    .bind(step.tenant.0)
+    .bind(READ_MODEL)
+    .bind(step.after.cast_signed())
+    .bind(read_model_version())
+    .execute(tx.connection())
+    .await?;
+    Ok(tx.commit().await?)
 }

@@ -141,7 +141,10 @@ impl Live {
             let (after, events) = (*checkpoint, std::mem::take(waiting));
             self.let_go(&events);
             match epoch_of(tenant) {
-                Some(epoch) => steps.push(Step { tenant, epoch, after, events }),
+                Some(epoch) => {
+                    let events = events.into_iter().map(Into::into).collect();
+                    steps.push(Step { tenant, epoch, after, events });
+                }
                 None => self.forget(&[tenant]),
             }
         }
@@ -176,6 +179,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logged::Logged;
     use domain::{Actor, ActorKind, EventMeta};
     use uuid::Uuid;
 
@@ -226,7 +230,7 @@ mod tests {
         let steps = live.take_steps(|_| Some(9));
         assert_eq!(steps.len(), 1);
         assert_eq!((steps[0].after, steps[0].epoch), (3, 9));
-        assert_eq!(steps[0].events.iter().map(|event| event.seq).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(steps[0].events.iter().map(Logged::seq).collect::<Vec<_>>(), [4, 5]);
         live.applied(&steps);
         assert_eq!(live.idle_at(TENANT), Some(5));
     }

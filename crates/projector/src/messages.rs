@@ -30,9 +30,10 @@ impl<'a> Rows<'a> {
         for Projected { event, fact } in events {
             let posted = match fact {
                 Fact::Session(Event::MessagePosted(posted)) => posted,
-                Fact::Session(Event::SessionStarted(_) | Event::SessionEnded) | Fact::Tenant(_) | Fact::Ledger(_) => {
-                    continue;
-                }
+                Fact::Session(Event::SessionStarted(_) | Event::SessionEnded)
+                | Fact::Tenant(_)
+                | Fact::Ledger(_)
+                | Fact::Operations(_) => continue,
             };
             let Posted { message_id, role, content, attachments, metadata } = posted;
             rows.tenants.push(event.tenant.0);

@@ -88,6 +88,7 @@ pub(crate) struct ProjectorMeters {
     pub(crate) failures: Counter,
     pub(crate) sweeps: Counter,
     pub(crate) paused_tenants: Gauge,
+    pub(crate) group_paused: Gauge,
 }
 
 impl ProjectorMeters {
@@ -106,7 +107,7 @@ impl ProjectorMeters {
         );
         describe_counter!(
             "convolog_projector_poison_pauses_total",
-            "Times that a tenant was put to rest because its events cannot be projected"
+            "Times that a tenant was put to rest because its next event is of newer code, or is missing"
         );
         describe_counter!(
             "convolog_projector_failures_total",
@@ -115,7 +116,11 @@ impl ProjectorMeters {
         describe_counter!("convolog_projector_sweeps_total", "Looks at PostgreSQL for tenants that are behind");
         describe_gauge!(
             "convolog_projector_paused_tenants",
-            "Tenants that rest because their events cannot be projected"
+            "Tenants that rest because their next event is of newer code, or is missing"
+        );
+        describe_gauge!(
+            "convolog_projection_group_paused",
+            "1 while PostgreSQL refuses the projector's statements, and nothing is projected"
         );
         Self {
             transactions: TransactionMeters::register(),
@@ -126,6 +131,7 @@ impl ProjectorMeters {
             failures: counter!("convolog_projector_failures_total"),
             sweeps: counter!("convolog_projector_sweeps_total"),
             paused_tenants: gauge!("convolog_projector_paused_tenants"),
+            group_paused: gauge!("convolog_projection_group_paused"),
         }
     }
 }
@@ -137,6 +143,7 @@ pub(crate) struct TransactionMeters {
     duration: Histogram,
     checkpoint_misses: Counter,
     pub(crate) rebuilds: Counter,
+    pub(crate) parkings: Counter,
 }
 
 impl TransactionMeters {
@@ -154,11 +161,16 @@ impl TransactionMeters {
             "Transactions without some tenants, because a checkpoint or a lease was not where it was believed"
         );
         describe_counter!("convolog_projector_rebuilds_total", "Tenants whose rows were rebuilt for a new version");
+        describe_counter!(
+            "convolog_projector_parkings_total",
+            "Streams that were parked because an event of theirs cannot be projected"
+        );
         Self {
             events: counter!("convolog_projector_applied_events_total"),
             duration: histogram!("convolog_projector_transaction_seconds"),
             checkpoint_misses: counter!("convolog_projector_checkpoint_misses_total"),
             rebuilds: counter!("convolog_projector_rebuilds_total"),
+            parkings: counter!("convolog_projector_parkings_total"),
         }
     }
 

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::apply::{Step, apply};
 use crate::catch_up::{Progress, catch_up};
+use crate::dead_letters;
 use crate::held::Held;
 use crate::live::{Heard, Live};
 use crate::meters::{self, ProjectorMeters};
@@ -70,8 +71,10 @@ pub struct Projector {
     subscribing: Option<Subscribing>,
     catch_ups: JoinSet<CaughtUp>,
     upgrade: Arc<Upgrade>,
+    /// Lets streams go on whose event is discarded; at most one task.
+    releases: JoinSet<()>,
     waiting: VecDeque<Vec<TenantId>>,
-    /// Tenants whose events can't be projected, and until when they rest; tried again alone, so that they fail nobody
+    /// Tenants whose next event is of newer code, or is missing, and until when they rest; tried again alone, so that they fail nobody
     /// else's transaction.
     paused: HashMap<TenantId, Instant>,
     /// How long the last rest was, and until when it lasts.
@@ -109,6 +112,7 @@ impl Projector {
             subscribing: None,
             catch_ups: JoinSet::new(),
             upgrade: Arc::new(Upgrade::new(settings.sizes)),
+            releases: JoinSet::new(),
             waiting: VecDeque::new(),
             paused: HashMap::new(),
             rest: (Duration::ZERO, Instant::now()),
@@ -145,6 +149,7 @@ impl Projector {
                         true => self.sweep_all().await,
                         false => self.sweep(&slice, self.events.is_some()).await,
                     }
+                    self.release();
                 }
                 _ = quick.tick() => {
                     self.subscribe();
@@ -274,7 +279,7 @@ impl Projector {
                 return;
             }
         };
-        self.rest.0 = Duration::ZERO;
+        self.works();
         let mut again = Vec::new();
         for tenant in &tenants {
             let reached = at.get(tenant).copied();
@@ -297,7 +302,7 @@ impl Projector {
         match tenants {
             [tenant] if error.is_deterministic() => {
                 let error = error as &dyn std::error::Error;
-                tracing::error!(%tenant, error, "the events of a tenant cannot be projected; it is tried again later");
+                tracing::error!(%tenant, error, "a tenant cannot be projected; it is tried again later");
                 self.meters.poisonings.increment(1);
                 self.paused.insert(*tenant, Instant::now() + self.settings.pause);
             }
@@ -310,10 +315,26 @@ impl Projector {
             }
             _ => {
                 self.meters.failures.increment(1);
-                tracing::warn!(error = error as &dyn std::error::Error, "projecting failed and is tried again");
+                let refused = error.is_refused_statement();
+                self.meters.group_paused.set(meters::number(usize::from(refused)));
+                let error = error as &dyn std::error::Error;
+                if refused {
+                    tracing::error!(
+                        error,
+                        "PostgreSQL refuses what projecting needs; nothing goes on until that is mended"
+                    );
+                } else {
+                    tracing::warn!(error, "projecting failed and is tried again");
+                }
                 self.take_a_rest();
             }
         }
+    }
+
+    /// A transaction was made: whatever was in the way is not any more.
+    fn works(&mut self) {
+        self.rest.0 = Duration::ZERO;
+        self.meters.group_paused.set(0);
     }
 
     fn is_resting(&self) -> bool {
@@ -334,7 +355,7 @@ impl Projector {
             }
             match apply(&self.database, &steps, &self.meters.transactions).await {
                 Ok(missed) => {
-                    self.rest.0 = Duration::ZERO;
+                    self.works();
                     let (missed, done): (Vec<Step>, Vec<Step>) =
                         steps.into_iter().partition(|step| missed.contains(&step.tenant));
                     self.live.applied(&done);
@@ -352,6 +373,20 @@ impl Projector {
                 }
             }
         }
+    }
+
+    /// Looks for parked streams that may go on, unless somebody does already.
+    fn release(&mut self) {
+        while self.releases.try_join_next().is_some() {}
+        if !self.releases.is_empty() {
+            return;
+        }
+        let (database, shards) = (self.database.clone(), self.held.shards().iter().map(number).collect::<Vec<_>>());
+        self.releases.spawn(async move {
+            if let Err(error) = dead_letters::release(&database, &shards).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "discarded events were not looked for");
+            }
+        });
     }
 
     async fn sweep_all(&mut self) {

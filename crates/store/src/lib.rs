@@ -8,6 +8,7 @@ mod accounts;
 mod claimed;
 pub mod crash;
 mod database;
+mod discards;
 mod error;
 mod leases;
 mod log;
@@ -24,10 +25,11 @@ mod tenants_tx;
 pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email, tenant_name};
 pub use crash::CrashPoint;
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
+pub use discards::{Discard, DiscardOutcome, discard};
 pub use error::Error;
 pub use leases::{Lease, Leases, Work};
 pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Posting, Stop, Unit};
-pub use log_reader::{EVENT_COLUMNS, MAX_PAGE_BYTES, event_from_row, select_events_after};
+pub use log_reader::{EVENT_COLUMNS, EventPlace, MAX_PAGE_BYTES, event_from_row, place_from_row, select_events_after};
 pub use members::{NewTenant, RegisterError, register_tenant};
 pub use migrate::{
     Migrated, RoleLogin, RolePasswords, SCHEMA_VERSION, create_database, ensure_database, migrate,

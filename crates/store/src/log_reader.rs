@@ -4,6 +4,7 @@ use domain::{DecodeError, EventMeta, RecordedEvent, TenantId};
 use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use crate::Error;
 
@@ -43,5 +44,45 @@ pub fn event_from_row(row: &PgRow) -> Result<RecordedEvent, Error> {
         meta,
         occurred_at: row.try_get("occurred_at")?,
         recorded_at: row.try_get("recorded_at")?,
+    })
+}
+
+/// Where an event stands: what is known of it also when it can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// Whose log.
+    pub tenant: TenantId,
+    /// Its number in that log.
+    pub seq: u64,
+    /// What its stream is about.
+    pub category: String,
+    /// Id of its stream.
+    pub stream: Uuid,
+    /// Its number in the stream.
+    pub version: u64,
+    /// Its own id.
+    pub event_id: Uuid,
+    /// What happened.
+    pub name: String,
+}
+
+impl From<&RecordedEvent> for EventPlace {
+    fn from(event: &RecordedEvent) -> Self {
+        let RecordedEvent { tenant, seq, category, stream, version, event_id, name, .. } = event;
+        let (category, name) = (category.clone(), name.clone());
+        Self { tenant: *tenant, seq: *seq, category, stream: *stream, version: *version, event_id: *event_id, name }
+    }
+}
+
+/// Reads of a row of [`EVENT_COLUMNS`] where the event stands.
+pub fn place_from_row(row: &PgRow) -> Result<EventPlace, Error> {
+    Ok(EventPlace {
+        tenant: TenantId(row.try_get("tenant_id")?),
+        seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
+        category: row.try_get("category")?,
+        stream: row.try_get("stream_id")?,
+        version: row.try_get::<i64, _>("version")?.cast_unsigned(),
+        event_id: row.try_get("event_id")?,
+        name: row.try_get("name")?,
     })
 }

@@ -50,7 +50,7 @@ pub const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -62,6 +62,7 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (9, "staging", include_str!("../../../migrations/0009_staging.sql")),
     (10, "tenant_plan", include_str!("../../../migrations/0010_tenant_plan.sql")),
     (11, "lease_holders", include_str!("../../../migrations/0011_lease_holders.sql")),
+    (12, "dead_letters", include_str!("../../../migrations/0012_dead_letters.sql")),
     (13, "relay_rewind", include_str!("../../../migrations/0013_relay_rewind.sql")),
 ];
 

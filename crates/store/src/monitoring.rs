@@ -49,6 +49,8 @@ pub struct Progress {
     pub read_model: Lag,
     /// Tenants whose next event has waited for the read tables longer than [`STUCK_AFTER`].
     pub stuck_tenants: u64,
+    /// Streams that are parked, because an event of theirs cannot be projected.
+    pub parked_streams: u64,
 }
 
 /// The oldest snapshot that dead rows are kept for.
@@ -78,6 +80,10 @@ impl ApiDatabase {
             .bind(i64::try_from(STUCK_AFTER.as_millis()).unwrap_or(i64::MAX))
             .fetch_one(&self.checks)
             .await?;
+        let parked: i64 = sqlx::query_scalar("select parked_streams($1)")
+            .bind(Work::ReadModel.as_str())
+            .fetch_one(&self.checks)
+            .await?;
         let lag = |prefix: &str| -> Result<Lag, sqlx::Error> {
             Ok(Lag {
                 tenants: number(&row, &format!("{prefix}_tenants"))?,
@@ -92,6 +98,7 @@ impl ApiDatabase {
             relay: lag("relay")?,
             read_model: lag("group")?,
             stuck_tenants: number(&row, "stuck_tenants")?,
+            parked_streams: parked.max(0).cast_unsigned(),
         })
     }
 

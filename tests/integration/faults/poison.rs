@@ -1,9 +1,12 @@
-//! An event that cannot be projected stops its own tenant alone, quietly, until it is repaired or the code is newer.
+//! An event that cannot be projected parks its stream, one of newer code stops its tenant: nobody else is held up.
 
 use std::time::Duration;
 
 use convolog::node::Node;
+use domain::TenantId;
+use projector::dead_letters::{Unparked, retry};
 use serde_json::json;
+use store::ProjectorDatabase;
 use tests::{User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
@@ -49,7 +52,14 @@ async fn insert(world: &World, user: &User, session: Uuid, event: &Foreign) -> i
     .unwrap()[1]
 }
 
-async fn one_tenant_stops_and_goes_on_after_the_repair(event: Foreign) {
+/// What an event holds up that cannot be projected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeldUp {
+    Stream,
+    Tenant,
+}
+
+async fn nobody_else_is_held_up_and_it_goes_on_after_the_repair(event: Foreign, held_up: HeldUp) {
     let world = quick_world().await;
     let (poisoned, other) = (world.tenant().await, world.tenant().await);
     let session = poisoned.start_session().await;
@@ -65,16 +75,22 @@ async fn one_tenant_stops_and_goes_on_after_the_repair(event: Foreign) {
     let fresh = world.tenant().await;
     let seq = fresh.say(fresh.start_session().await, "a new tenant").await.seq();
     assert_eq!(fresh.get(&format!("/v1/sessions?min_seq={seq}")).await.status, 200);
-    eventually("the events before it are projected", async || {
+    let mine = poisoned.start_session().await;
+    let last = poisoned.say(mine, "in another stream").await.seq().cast_signed();
+    let reached = if held_up == HeldUp::Tenant { bad - 1 } else { last };
+    eventually("the events that are not held up are projected", async || {
         let checkpoint: i64 = sqlx::query_scalar("select seq from projection_checkpoints where tenant_id = $1")
             .bind(poisoned.tenant)
             .fetch_one(&world.database.admin)
             .await
             .unwrap();
-        assert!(checkpoint < bad);
-        checkpoint == bad - 1
+        assert!(checkpoint <= reached);
+        checkpoint == reached
     })
     .await;
+    if held_up == HeldUp::Stream {
+        assert_eq!(poisoned.messages(mine, last.cast_unsigned()).await.len(), 1);
+    }
     let wrong = differences(&world).await;
     assert!(wrong.iter().all(|line| line.contains(&poisoned.tenant.to_string())), "{wrong:#?}");
 
@@ -104,36 +120,43 @@ async fn one_tenant_stops_and_goes_on_after_the_repair(event: Foreign) {
     .execute(&world.database.admin)
     .await
     .unwrap();
+    if held_up == HeldUp::Stream {
+        let projector = ProjectorDatabase::connect(world.database.databases.projector.clone()).await.unwrap();
+        let unparked = retry(&projector, TenantId(poisoned.tenant), session).await.unwrap();
+        assert_eq!(unparked, Unparked::Done(1));
+    }
     assert_rows_are_those_of_the_log(&world).await;
     world.drain_relay().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_with_malformed_data_stops_its_tenant_alone() {
+async fn an_event_with_malformed_data_parks_its_stream_alone() {
     let data = json!({"message_id": "not an id", "role": "user", "content": 7}).to_string();
-    one_tenant_stops_and_goes_on_after_the_repair(Foreign { name: "message_posted", schema: 1, data, meta: None })
-        .await;
+    let event = Foreign { name: "message_posted", schema: 1, data, meta: None };
+    nobody_else_is_held_up_and_it_goes_on_after_the_repair(event, HeldUp::Stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_whose_metadata_cannot_be_read_stops_its_tenant_alone() {
+async fn an_event_whose_metadata_cannot_be_read_parks_its_stream_alone() {
     let data = json!({"message_id": Uuid::now_v7(), "role": "user", "content": "hello"}).to_string();
     let meta = Some(r#"{"actor": "nobody"}"#);
-    one_tenant_stops_and_goes_on_after_the_repair(Foreign { name: "message_posted", schema: 1, data, meta }).await;
+    let event = Foreign { name: "message_posted", schema: 1, data, meta };
+    nobody_else_is_held_up_and_it_goes_on_after_the_repair(event, HeldUp::Stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_whose_row_postgresql_refuses_stops_its_tenant_alone() {
+async fn an_event_whose_row_postgresql_refuses_parks_its_stream_alone() {
     // The id of a message that is there already.
     let data = json!({"message_id": TAKEN, "role": "user", "content": "again"}).to_string();
-    one_tenant_stops_and_goes_on_after_the_repair(Foreign { name: "message_posted", schema: 1, data, meta: None })
-        .await;
+    let event = Foreign { name: "message_posted", schema: 1, data, meta: None };
+    nobody_else_is_held_up_and_it_goes_on_after_the_repair(event, HeldUp::Stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_newer_code_stops_its_tenant_alone() {
     let data = json!({"emoji": "+1"}).to_string();
-    one_tenant_stops_and_goes_on_after_the_repair(Foreign { name: "message_liked", schema: 1, data, meta: None }).await;
+    let event = Foreign { name: "message_liked", schema: 1, data, meta: None };
+    nobody_else_is_held_up_and_it_goes_on_after_the_repair(event, HeldUp::Tenant).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,8 +49,8 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
     ),
     // What the server itself keeps of all sessions: since when the oldest snapshot is held.
     ("membership", &["convolog_monitor in pg_read_all_stats"]),
-    // What was acknowledged is never changed, and a key or claim is never free again.
-    ("append-only table", &["events", "idempotency_keys", "claims"]),
+    // What was acknowledged is never changed, a key or claim is never free again, what was discarded stays so.
+    ("append-only table", &["events", "idempotency_keys", "claims", "discarded_events"]),
     // Written by the append functions alone.
     ("log table", &["tenant_heads", "events", "idempotency_keys", "claims"]),
     // Log-in looks an address up before it knows a tenant; unlike a unique key a hash index tells nobody anything.
@@ -99,6 +99,8 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             "heads_of of convolog_sweep for convolog_api",
             "lagging_tenants of convolog_sweep for convolog_projector",
             "tenants_after of convolog_sweep for convolog_projector",
+            "parked_tenants of convolog_sweep for convolog_projector",
+            "parked_streams of convolog_monitor for convolog_api",
             "log_progress of convolog_monitor for convolog_api",
             "oldest_snapshot of convolog_monitor for convolog_api",
         ],

@@ -187,6 +187,7 @@ alter role convolog_sweep superuser;
 --! definer functions have a fixed search path and an owner that nobody logs in as: checkpoints_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: heads_of belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: lagging_tenants belongs to convolog_sweep
+--! definer functions have a fixed search path and an owner that nobody logs in as: parked_tenants belongs to convolog_sweep
 --! definer functions have a fixed search path and an owner that nobody logs in as: tenants_after belongs to convolog_sweep
 
 alter role convolog_projector createrole createdb replication;

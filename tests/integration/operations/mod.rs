@@ -14,13 +14,13 @@ use reqwest::Method;
 use tests::User;
 
 /// The samples of `/metrics`: name and labels as they are written, and the value.
-struct Metrics {
+pub(crate) struct Metrics {
     text: String,
     samples: BTreeMap<String, f64>,
 }
 
 impl Metrics {
-    async fn scrape(user: &User) -> Self {
+    pub(crate) async fn scrape(user: &User) -> Self {
         let mut anonymous = user.clone();
         anonymous.token = None;
         let response = anonymous.request(Method::GET, "/metrics").send().await.unwrap();
@@ -36,7 +36,7 @@ impl Metrics {
     }
 
     /// The sum over all samples of this name that have these labels.
-    fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let fits = |sample: &str| {
             let (found, rest) = sample.split_once('{').unwrap_or((sample, ""));
             found == name && labels.iter().all(|label| rest.contains(label))

@@ -22,7 +22,7 @@ use crate::faults::oracle::assert_rows_are_those_of_the_log;
 use crate::faults::rebuild::history;
 
 /// So little in one transaction that the log of a test is long, and its swap takes several.
-const LITTLE: Sizes = Sizes { page: 20, tenants: 3, slice: 7, swap: 25 };
+pub(crate) const LITTLE: Sizes = Sizes { page: 20, tenants: 3, slice: 7, swap: 25 };
 
 /// All read tables.
 fn tables() -> impl Iterator<Item = Table> {
@@ -30,20 +30,20 @@ fn tables() -> impl Iterator<Item = Table> {
 }
 
 /// With connections of its own.
-async fn replay(world: &World, sizes: Sizes) -> Replay {
+pub(crate) async fn replay(world: &World, sizes: Sizes) -> Replay {
     let settings = world.database.databases.projector.clone().with_connections(4);
     Replay::new(ProjectorDatabase::connect(settings).await.unwrap(), sizes).await.unwrap()
 }
 
 /// Rebuilds all tenants.
-async fn rebuild_all(replay: &Replay) -> Arc<Counters> {
+pub(crate) async fn rebuild_all(replay: &Replay) -> Arc<Counters> {
     let counters = Arc::new(Counters::default());
     replay.all(2, true, &counters, &CancellationToken::new()).await.unwrap();
     counters
 }
 
 /// All rows of all tenants that are not as the log says.
-async fn differences_of(replay: &Replay) -> Vec<Difference> {
+pub(crate) async fn differences_of(replay: &Replay) -> Vec<Difference> {
     let states = replay.tenants_after(Uuid::nil(), 1000).await.unwrap();
     let mut found = Vec::new();
     let mut sink = |difference| found.push(difference);
@@ -68,7 +68,7 @@ async fn tenants_with_a_past(world: &World, commands: &[usize]) -> Vec<User> {
 }
 
 /// All rows of all read tables, as text.
-async fn rows(world: &World) -> Vec<String> {
+pub(crate) async fn rows(world: &World) -> Vec<String> {
     let all = tables().map(|Table { name, .. }| format!("select '{name} ' || t::text as r from {name} t"));
     let sql = format!("select r from ({}) a order by r", all.collect::<Vec<_>>().join(" union all "));
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&world.database.admin).await.unwrap()

@@ -114,7 +114,7 @@ pub(crate) const LIST: About = About {
     tag: Tag::Costs,
     summary: "List costs",
     text: "Those that occurred last come first. `from` and `to` are bounds of the time when they occurred.",
-    codes: &[Code::CursorMismatch, Code::ReadModelBehind],
+    codes: &[Code::CursorMismatch, Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 
@@ -145,7 +145,7 @@ pub(crate) const READ: About = About {
     tag: Tag::Costs,
     summary: "Read a cost",
     text: "",
-    codes: &[Code::ReadModelBehind],
+    codes: &[Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 

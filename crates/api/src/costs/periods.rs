@@ -107,7 +107,7 @@ pub(crate) const READ: About = About {
     summary: "Read what a month comes to",
     text: "Whoever has all events of `stream`, `streamversion` 1 to `last_version`, has all that this adds up to. A \
            month without costs is all zeros.",
-    codes: &[Code::ReadModelBehind],
+    codes: &[Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 
@@ -135,7 +135,7 @@ pub(crate) const LIST: About = About {
     tag: Tag::Costs,
     summary: "List the months that have costs",
     text: "The newest first.",
-    codes: &[Code::CursorMismatch, Code::ReadModelBehind],
+    codes: &[Code::CursorMismatch, Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 

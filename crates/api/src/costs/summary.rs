@@ -127,7 +127,7 @@ pub(crate) const SUMMARISE: About = About {
     text: "The costs that occurred from `from` on and before `to`. Sums are exact; amounts of different currencies are \
            never added. A range has at most 1000 buckets, an answer at most 1000 rows, 20000 totals and 20000 lines of \
            usage: beyond that it is refused, ask for a shorter range, longer buckets or fewer groups.",
-    codes: &[Code::ReadModelBehind],
+    codes: &[Code::ReadModelBehind, Code::NewerEvent],
     links: &[],
 };
 

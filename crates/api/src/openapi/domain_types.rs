@@ -118,6 +118,7 @@ pub(crate) enum StreamCategory {
     Tenant,
     Session,
     Ledger,
+    Operations,
 }
 
 /// What kind of caller: a signed-in user, or Convolog itself.

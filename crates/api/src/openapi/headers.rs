@@ -9,6 +9,8 @@ pub(crate) enum Header {
     RequestId,
     /// What a read reflects.
     Seq,
+    /// What a read leaves out.
+    Parked,
     /// The version.
     Etag,
     /// Where what was created can be read.
@@ -22,9 +24,10 @@ pub(crate) enum Header {
 }
 
 impl Header {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::RequestId,
         Self::Seq,
+        Self::Parked,
         Self::Etag,
         Self::Location,
         Self::Replayed,
@@ -37,6 +40,7 @@ impl Header {
         match self {
             Self::RequestId => "X-Request-Id",
             Self::Seq => "Convolog-Seq",
+            Self::Parked => "Convolog-Parked",
             Self::Etag => "ETag",
             Self::Location => "Location",
             Self::Replayed => "Idempotency-Replayed",
@@ -54,6 +58,11 @@ impl Header {
                 json!({"type": "string", "format": "uuid"}),
             ),
             Self::Seq => always("Number of the tenant's log that the answer reflects.", number(0)),
+            Self::Parked => json!({
+                "description": "How many streams of the tenant are parked: their latest events cannot be projected for now, and the answer \
+                                may lack them. Not there when it is none.",
+                "schema": number(1),
+            }),
             Self::Etag => always(
                 "Version of the resource's own last change, for `If-Match`.",
                 json!({"type": "string", "pattern": "^\"[1-9][0-9]*\"$", "examples": ["\"1\""]}),

@@ -78,37 +78,58 @@ impl Replay {
         stop: &CancellationToken,
     ) -> Result<Option<AsOf>, Error> {
         let run = Uuid::now_v7();
-        let mut tx = TenantsTx::begin_staging(&self.database, [tenant], run).await?;
-        run::make(tx.connection(), tenant, run, Purpose::AsOf).await?;
-        tx.commit().await?;
-        let mut progress = RunProgress::fresh();
-        let filled = async {
-            while !stop.is_cancelled() {
-                let mut tx = TenantsTx::begin_staging(&self.database, [tenant], run).await?;
-                let before = progress.seq;
-                progress.seq = run::fill(&mut tx, tenant, before, seq, self.sizes.page).await?;
-                if progress.seq == before && before < seq {
-                    return Err(Error::LogEnds { checkpoint: seq });
-                }
-                if progress.seq == seq {
-                    progress.state = State::Done;
-                }
-                run::save(tx.connection(), tenant, run, &progress).await?;
-                tx.commit().await?;
-                reached(progress.seq);
-                if progress.state == State::Done {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        match filled.await {
+        match self.build(tenant, run, seq, reached, stop).await {
             Ok(true) => Ok(Some(AsOf { run, seq, rows: self.count(tenant, run).await? })),
             ended => {
-                run::discard(&self.database, &self.statements, tenant, run, self.sizes.swap).await?;
+                self.discard(tenant, run).await?;
                 ended.map(|_| None)
             }
         }
+    }
+
+    /// Builds a run's rows; `false` when it is stopped.
+    async fn build(
+        &self,
+        tenant: TenantId,
+        run: Uuid,
+        seq: u64,
+        reached: &(dyn Fn(u64) + Sync),
+        stop: &CancellationToken,
+    ) -> Result<bool, Error> {
+        let mut progress = self.begin(tenant, run).await?;
+        while !stop.is_cancelled() {
+            let mut tx = TenantsTx::begin_staging(&self.database, [tenant], run).await?;
+            let before = progress.seq;
+            progress.seq = run::fill(&mut tx, tenant, before, seq, self.sizes.page).await?;
+            if progress.seq == before && before < seq {
+                return Err(Error::LogEnds { checkpoint: seq });
+            }
+            // Asked last: what was left out of an earlier page and not of this one is seen.
+            if run::mended(tx.connection(), tenant).await? != progress.mended {
+                drop(tx);
+                self.discard(tenant, run).await?;
+                progress = self.begin(tenant, run).await?;
+                continue;
+            }
+            if progress.seq == seq {
+                progress.state = State::Done;
+            }
+            run::save(tx.connection(), tenant, run, &progress).await?;
+            tx.commit().await?;
+            reached(progress.seq);
+            if progress.state == State::Done {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn begin(&self, tenant: TenantId, run: Uuid) -> Result<RunProgress, Error> {
+        let mut tx = TenantsTx::begin_staging(&self.database, [tenant], run).await?;
+        run::make(tx.connection(), tenant, run, Purpose::AsOf).await?;
+        let mended = run::mended(tx.connection(), tenant).await?;
+        tx.commit().await?;
+        Ok(RunProgress::fresh(mended))
     }
 
     async fn count(&self, tenant: TenantId, run: Uuid) -> Result<Vec<(&'static str, u64)>, Error> {

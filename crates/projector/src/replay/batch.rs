@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{RecordedEvent, TenantId};
+use domain::TenantId;
 use store::{CrashPoint, ProjectorDatabase, TenantsTx, Work};
 use uuid::Uuid;
 
@@ -11,7 +11,8 @@ use super::statements::Statements;
 use super::swap::{Whose, replace_all};
 use crate::apply::write_rows;
 use crate::catch_up::read_after;
-use crate::projection::Projected;
+use crate::dead_letters::{Skips, forget};
+use crate::logged::Logged;
 use crate::{Error, READ_MODEL, read_model_version};
 
 /// Who may be rebuilt: those of this version, or under these epochs of leases those of an older one.
@@ -43,11 +44,16 @@ pub(crate) async fn rebuild(
     let run = Uuid::now_v7();
     let mut tx = TenantsTx::begin_staging(database, tenants.iter().copied(), run).await?;
     let locked = lock(&mut tx, tenants, rights).await?;
+    if matches!(rights, Rights::Upgrade(_)) {
+        // A new version tries again what an older one could not project.
+        forget(&mut tx, &locked).await?;
+    }
     let after: Vec<(TenantId, u64)> = locked.iter().filter(|it| it.1 > 0).map(|(tenant, _)| (*tenant, 0)).collect();
     let (events, _) = read_after(&mut tx, &after, page).await?;
     let (whole, too_long) = complete(&locked, &events);
-    let events = events.iter().filter(|event| whole.get(&event.tenant).is_some_and(|seq| event.seq <= *seq));
-    write_rows(&mut tx, &Projected::read(events)?).await?;
+    let events = events.iter().filter(|event| whole.get(&event.tenant()).is_some_and(|seq| event.seq() <= *seq));
+    let skips = Skips::load(&mut tx, &locked).await?;
+    write_rows(&mut tx, &skips.read(events)?).await?;
     let mut ids: Vec<Uuid> = whole.keys().map(|tenant| tenant.0).collect();
     ids.sort_unstable();
     let touched = replace_all(tx.connection(), statements, Whose { tenants: &ids, run }).await?;
@@ -88,10 +94,10 @@ async fn lock(tx: &mut TenantsTx, tenants: &[TenantId], rights: &Rights<'_>) -> 
 }
 
 /// Tenants of whom all events up to the checkpoint were read, and the others.
-fn complete(locked: &[(TenantId, u64)], events: &[RecordedEvent]) -> (HashMap<TenantId, u64>, Vec<TenantId>) {
+fn complete(locked: &[(TenantId, u64)], events: &[Logged]) -> (HashMap<TenantId, u64>, Vec<TenantId>) {
     let mut last: HashMap<TenantId, u64> = HashMap::new();
     for event in events {
-        last.insert(event.tenant, event.seq);
+        last.insert(event.tenant(), event.seq());
     }
     let (whole, rest): (Vec<_>, Vec<_>) =
         locked.iter().partition(|(tenant, seq)| last.get(tenant).copied().unwrap_or(0) >= *seq);
@@ -115,7 +121,9 @@ async fn leave_marks(tx: &mut TenantsTx, tenants: &[Uuid]) -> Result<(), Error> 
 
 async fn set_version(tx: &mut TenantsTx, tenants: &[Uuid], epochs: &HashMap<TenantId, i64>) -> Result<(), Error> {
     sqlx::query(
-        "update public.projection_checkpoints c set version = $3, epoch = n.epoch
+        "update public.projection_checkpoints c set version = $3, epoch = n.epoch,
+           parked = (select count(*) from public.dead_letters d
+                     where d.tenant_id = c.tenant_id and d.group_name = c.group_name)
          from unnest($1::uuid[], $4::bigint[]) as n (tenant, epoch)
          where c.tenant_id = n.tenant and c.group_name = $2",
     )

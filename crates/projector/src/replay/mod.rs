@@ -8,7 +8,7 @@ mod all;
 mod as_of;
 mod batch;
 mod long;
-mod patience;
+pub(crate) mod patience;
 mod run;
 mod statements;
 mod swap;

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::statements::Statements;
 use crate::apply::write_rows;
 use crate::catch_up::read_after;
-use crate::projection::Projected;
-use crate::{Error, read_model_version};
+use crate::dead_letters::Skips;
+use crate::logged::Logged;
+use crate::{Error, READ_MODEL, read_model_version};
 
 /// Why there is a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(crate) struct RunProgress {
     pub(crate) state: State,
     /// Number of the last event that the rows reflect.
     pub(crate) seq: u64,
+    /// How often parked events of the tenant had been projected when it began: its rows are of use as long as no more are.
+    pub(crate) mended: i64,
     /// Up to where the read tables have its rows: a table's place in the registry, and a value of its key's first column.
     pub(crate) swapped: Swapped,
 }
@@ -95,8 +98,8 @@ impl RunProgress {
     }
 
     /// Of a run that has not begun.
-    pub(crate) fn fresh() -> Self {
-        Self { version: read_model_version(), state: State::Filling, seq: 0, swapped: Swapped::default() }
+    pub(crate) fn fresh(mended: i64) -> Self {
+        Self { version: read_model_version(), state: State::Filling, seq: 0, mended, swapped: Swapped::default() }
     }
 }
 
@@ -107,7 +110,7 @@ pub(crate) async fn load(
     run: Uuid,
     lock: bool,
 ) -> Result<Option<RunProgress>, Error> {
-    let sql = "select version, state, seq, swapped_table, swapped_to from staging.progress
+    let sql = "select version, state, seq, mended, swapped_table, swapped_to from staging.progress
                where tenant_id = $1 and run_id = $2";
     let sql = if lock { format!("{sql} for update") } else { sql.to_owned() };
     let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.0).bind(run).fetch_optional(connection).await?;
@@ -116,6 +119,7 @@ pub(crate) async fn load(
             version: row.try_get("version")?,
             state: State::parse(row.try_get("state")?),
             seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
+            mended: row.try_get("mended")?,
             swapped: Swapped { table: row.try_get("swapped_table")?, to: row.try_get("swapped_to")? },
         })
     };
@@ -130,16 +134,31 @@ pub(crate) async fn make(
     purpose: Purpose,
 ) -> Result<(), Error> {
     sqlx::query(
-        "insert into staging.progress (tenant_id, run_id, purpose, version, state)
-         values ($1, $2, $3, $4, 'filling') on conflict do nothing",
+        "insert into staging.progress (tenant_id, run_id, purpose, version, state, mended)
+         values ($1, $2, $3, $4, 'filling',
+                 coalesce((select c.mended from public.projection_checkpoints c
+                           where c.tenant_id = $1 and c.group_name = $5), 0))
+         on conflict do nothing",
     )
     .bind(tenant.0)
     .bind(run)
     .bind(purpose.as_str())
     .bind(read_model_version())
+    .bind(READ_MODEL)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// How often parked events of the tenant were projected after all.
+pub(crate) async fn mended(connection: &mut PgConnection, tenant: TenantId) -> Result<i64, Error> {
+    let found: Option<i64> =
+        sqlx::query_scalar("select mended from public.projection_checkpoints where tenant_id = $1 and group_name = $2")
+            .bind(tenant.0)
+            .bind(READ_MODEL)
+            .fetch_optional(connection)
+            .await?;
+    Ok(found.unwrap_or(0))
 }
 
 /// Writes down how far it is; its row is locked.
@@ -151,7 +170,8 @@ pub(crate) async fn save(
 ) -> Result<(), Error> {
     sqlx::query(
         "update staging.progress
-         set version = $3, state = $4, seq = $5, swapped_table = $6, swapped_to = $7, touched_at = clock_timestamp()
+         set version = $3, state = $4, seq = $5, swapped_table = $6, swapped_to = $7, mended = $8,
+             touched_at = clock_timestamp()
          where tenant_id = $1 and run_id = $2",
     )
     .bind(tenant.0)
@@ -161,6 +181,7 @@ pub(crate) async fn save(
     .bind(progress.seq.cast_signed())
     .bind(progress.swapped.table.as_deref())
     .bind(progress.swapped.to.as_deref())
+    .bind(progress.mended)
     .execute(connection)
     .await?;
     Ok(())
@@ -183,8 +204,9 @@ pub(crate) async fn fill(tx: &mut TenantsTx, tenant: TenantId, from: u64, to: u6
         return Ok(from);
     }
     let (events, _) = read_after(tx, &[(tenant, from)], most).await?;
-    write_rows(tx, &Projected::read(&events)?).await?;
-    Ok(events.last().map_or(from, |event| event.seq))
+    let skips = Skips::load(tx, &[(tenant, to)]).await?;
+    write_rows(tx, &skips.read(&events)?).await?;
+    Ok(events.last().map_or(from, Logged::seq))
 }
 
 /// Deletes at most `most` of the run's rows; answers whether there were fewer.

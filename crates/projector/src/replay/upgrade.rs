@@ -74,8 +74,10 @@ impl Upgrade {
                     upgraded.at.extend(rebuilt.tenants);
                     alone.extend(chosen.iter().filter(|(tenant, _)| rebuilt.too_long.contains(tenant)).copied());
                 }
-                // One of them spoils it for all.
-                Err(error) if error.is_deterministic() && chosen.len() > 1 => alone.extend(chosen),
+                // One of them spoils it for all, or one event for its tenant.
+                Err(error) if error.is_poison() || (error.is_deterministic() && chosen.len() > 1) => {
+                    alone.extend(chosen);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -105,11 +107,19 @@ impl Upgrade {
         let mut long = Long::new(database, statements, self.sizes, tenant, Right::Upgrade { epoch });
         let mut left = STEPS;
         while left > 0 {
-            match long.step().await? {
-                Stepped::More(_) => left -= 1,
+            match long.step().await {
+                Ok(Stepped::More(_)) => left -= 1,
                 // Whoever comes next sees rows of this version and nothing to do.
-                Stepped::Ending(_) => {}
-                ended @ (Stepped::Done | Stepped::NotOurs) => return Ok(ended),
+                Ok(Stepped::Ending(_)) => {}
+                Ok(ended @ (Stepped::Done | Stepped::NotOurs)) => return Ok(ended),
+                // To the end: what was learnt of where the event is would be forgotten.
+                Err(error) if error.is_poison() => {
+                    if !long.give_way(&error).await? {
+                        return Err(error);
+                    }
+                    left = STEPS;
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Stepped::More(0))

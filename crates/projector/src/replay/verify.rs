@@ -16,7 +16,8 @@ use super::swap::{Slice, Walk, Whose};
 use super::{Failure, Replay, TenantState};
 use crate::apply::write_rows;
 use crate::catch_up::read_after;
-use crate::projection::Projected;
+use crate::dead_letters::Skips;
+use crate::logged::Logged;
 use crate::{Error, READ_MODEL, read_model_version};
 
 /// A row that is not as it should be.
@@ -118,14 +119,17 @@ impl Replay {
         let (events, _) = read_after(&mut tx, &after, self.sizes.page * 2).await?;
         let mut last: BTreeMap<TenantId, u64> = BTreeMap::new();
         for event in &events {
-            last.insert(event.tenant, event.seq);
+            last.insert(event.tenant(), event.seq());
         }
         let whole =
             |tenant: &TenantId| found.get(tenant).is_some_and(|seq| last.get(tenant).copied().unwrap_or(0) >= *seq);
-        let up_to = |event: &&domain::RecordedEvent| {
-            whole(&event.tenant) && found.get(&event.tenant).is_some_and(|seq| event.seq <= *seq)
+        let up_to = |event: &&Logged| {
+            let tenant = event.tenant();
+            whole(&tenant) && found.get(&tenant).is_some_and(|seq| event.seq() <= *seq)
         };
-        write_rows(&mut tx, &Projected::read(events.iter().filter(up_to))?).await?;
+        let ats: Vec<(TenantId, u64)> = found.iter().map(|(tenant, seq)| (*tenant, *seq)).collect();
+        let skips = Skips::load(&mut tx, &ats).await?;
+        write_rows(&mut tx, &skips.read(events.iter().filter(up_to))?).await?;
         compare_from_here(tx.connection()).await?;
         let ids: Vec<Uuid> = found.keys().filter(|tenant| whole(tenant)).map(|tenant| tenant.0).collect();
         let mut differences = Vec::new();
@@ -172,6 +176,9 @@ impl Replay {
                     verified.other_version += 1;
                     break;
                 }
+                Ok(Compared::Outdated) => {
+                    run::discard(&self.database, &self.statements, tenant, run, self.sizes.swap).await?;
+                }
                 Ok(Compared::More(place, differences)) => {
                     verified.tell(differences, sink);
                     (from, patience) = (place, Patience::new());
@@ -201,6 +208,9 @@ impl Replay {
         let Some(checkpoint) = checkpoints(tx.connection(), &[tenant]).await?.get(&tenant).copied() else {
             return Ok(Compared::OtherVersion);
         };
+        if run::mended(tx.connection(), tenant).await? != progress.mended {
+            return Ok(Compared::Outdated);
+        }
         let before = progress.seq;
         progress.seq = run::fill(&mut tx, tenant, before, checkpoint, self.sizes.page).await?;
         let mut differences = Vec::new();
@@ -230,6 +240,8 @@ impl Replay {
 enum Compared {
     /// It goes on from here.
     More(Swapped, Vec<Difference>),
+    /// Parked events were projected that the run's rows leave out: they are built anew.
+    Outdated,
     /// All rows are compared, which follow from so many events.
     Whole(u64, Vec<Difference>),
     /// The rows are another version's.

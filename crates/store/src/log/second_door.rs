@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Aggregate, EventData as _};
+use domain::{Aggregate, Category, EventData};
 use uuid::Uuid;
 
 use super::CommandContext;
@@ -36,14 +36,26 @@ impl TenantTx {
         events: &[A::Event],
         claims: &[Claim],
     ) -> Result<SecondDoor, Error> {
+        self.append_to(context, (A::CATEGORY, stream), Some(expected), events, claims).await
+    }
+
+    /// The same, also for a stream that accumulates: then whatever its version is.
+    pub(crate) async fn append_to<E: EventData>(
+        &mut self,
+        context: &CommandContext,
+        (category, stream): (Category, Uuid),
+        expected: Option<u64>,
+        events: &[E],
+        claims: &[Claim],
+    ) -> Result<SecondDoor, Error> {
         let mut new = Vec::new();
         for event in events {
-            new.push(NewEvent::new(A::CATEGORY, stream, event.event_type(), encode(event)?));
+            new.push(NewEvent::new(category, stream, event.event_type(), encode(event)?));
         }
         let keyless = CommandContext { key: None, ..context.clone() };
         let command = Command { context: &keyless, group: 1, primary: stream, receipt: "null", claims, events: &new };
         let key = StreamKey { tenant: self.tenant(), stream };
-        let streams = HashMap::from([(key, Some((expected, 1)))]);
+        let streams = HashMap::from([(key, expected.map(|expected| (expected, 1)))]);
         let answers = append_batch(self.connection(), &[command], &streams).await?;
         match answers.into_iter().next() {
             Some(Appended::Stored { seq, .. }) => Ok(SecondDoor::Stored { seq }),
