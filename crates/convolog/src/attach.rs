@@ -171,7 +171,7 @@ mod tests {
     fn an_administrators_url_is_used_with_the_role_and_its_password() {
         let folder = tempfile::tempdir().unwrap();
         let url = Some("postgres://boss:hers@127.0.0.1:1/convolog".to_owned());
-        let given = ServiceSettings { database_url: url, ..settings(folder.path()) };
+        let given = ServiceSettings { database_url: url, ..ServiceSettings::of(folder.path()) };
         let failure = Attached::find(&given).unwrap().database(Role::Api, 1).unwrap_err();
         assert!(failure.to_string().contains("CONVOLOG_API_DATABASE_URL"), "{failure}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
