@@ -7,6 +7,7 @@ mod chance;
 mod checks;
 mod clients;
 mod faults;
+mod follow;
 mod front;
 mod gate;
 mod judge;
@@ -152,6 +153,7 @@ impl Soak {
                 }
             }),
             store::spawn("tokens", renewing),
+            store::spawn("follower", follow::follow(shared.clone())),
         ];
         let mut soak =
             Self { seed, machines, shared, sessions: vec![], books, report: Report::default(), tasks, probes: 0 };
@@ -197,13 +199,15 @@ impl Soak {
                 break;
             }
             let recovering = fault.happen(&mut self.machines, &self.shared).await?;
+            let back = recovering.elapsed();
             let recovered = self.probe(recovering).await;
             self.report.fault(fault.kind, recovered);
             say(&format!(
-                "soak: {:>4} s, {}, {} s; served again after {} ms",
+                "soak: {:>4} s, {}, {} s; back after {} ms, all served after {} ms",
                 begun.elapsed().as_secs(),
                 fault.kind.name(),
                 fault.lasts.as_secs(),
+                back.as_millis(),
                 recovered.as_millis()
             ));
             for ended in self.machines.ended_by_themselves()? {

@@ -190,8 +190,9 @@ async fn found(
     let others = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{DATABASE}'");
     run(&admin, &others).await?;
     run(&admin, &format!("create database {COPY} template {DATABASE}")).await?;
-    // A copy does not have the rights of its template.
-    run(&admin, &format!("grant connect on database {COPY} to public")).await?;
+    // A copy does not have the rights of its template, and the product refuses one where it may do more.
+    run(&admin, &format!("revoke all on database {COPY} from public")).await?;
+    run(&admin, &format!("grant connect on database {COPY} to convolog_projector")).await?;
     let copy = PgPoolOptions::new().max_connections(1).connect(&machines.postgres.admin_url(COPY)).await?;
     run(&copy, "set session_replication_role = replica").await?;
     if !sql.is_empty() {
