@@ -2,6 +2,7 @@
 //!
 //! Three processes, so that their CPU can be told apart: this one starts the services, runs `pgbench` and adds up;
 //! `bench node` is the product; `bench load` sends the requests.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at the first surprise"))]
 #![expect(clippy::float_arithmetic, clippy::disallowed_types, reason = "ratios and percentiles, no amounts of money")]
 
 mod fleet;
@@ -15,8 +16,10 @@ mod raw;
 mod report;
 mod rows;
 mod services;
+mod soak;
 mod storm;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +30,8 @@ const EXAMPLES: &str = "Examples:
   cargo run --release -p bench                         every row, up to ten minutes
   cargo run --release -p bench -- --quick              every row once and short, up to two minutes
   cargo run --release -p bench -- --row commands       one group of rows; may be repeated
-  cargo run --release -p bench -- --scratch /var/tmp   the cluster on another disk than /tmp";
+  cargo run --release -p bench -- --scratch /var/tmp   the cluster on another disk than /tmp
+  cargo run --release -p bench -- soak --minutes 5     no figures: the proof that faults lose nothing";
 
 /// Measures the write path beside raw inserts into the same PostgreSQL; docs/performance.md says how to read it.
 #[derive(Debug, Parser)]
@@ -48,6 +52,15 @@ enum Part {
     /// The load generator; its plan comes on standard input.
     #[command(hide = true)]
     Load,
+    /// A process of the product, with its own arguments.
+    #[command(hide = true)]
+    Product {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Proves that faults lose nothing: kills, freezes and wipes what there is while clients go on; docs/proof.md.
+    #[command(after_help = soak::EXAMPLES)]
+    Soak(soak::Settings),
 }
 
 /// What to measure.
@@ -91,12 +104,14 @@ pub(crate) enum Group {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.part {
-        Some(Part::Node) => runtime(true, node::main()),
-        Some(Part::Load) => runtime(false, load::main()),
-        None => runtime(true, rows::run(&cli.settings)),
+        Some(Part::Node) => runtime(true, node::main()).map(|()| 0),
+        Some(Part::Load) => runtime(false, load::main()).map(|()| 0),
+        Some(Part::Product { arguments }) => runtime(true, soak::product::main(arguments)),
+        Some(Part::Soak(settings)) => runtime(true, soak::run(&settings)).map(u8::from),
+        None => runtime(true, rows::run(&cli.settings)).map(|()| 0),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "bench: {error:#}");
             ExitCode::FAILURE
@@ -105,7 +120,7 @@ fn main() -> ExitCode {
 }
 
 /// The load generator has one thread, so that it takes no more than one core from what it measures.
-fn runtime(threads: bool, part: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn runtime<T>(threads: bool, part: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut builder = match threads {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),

@@ -9,7 +9,7 @@ use convolog::commands::UserFolders;
 use convolog::node::Nats as NatsAccess;
 use convolog::secrets::Secrets;
 use convolog::services::places;
-use local::{Binaries, Nats, NatsOptions, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use store::{ApiDatabase, ConnectionSettings, ensure_database, migrate};
 
@@ -26,18 +26,24 @@ pub(crate) struct Services {
     pub(crate) admin: PgPool,
 }
 
+/// Where things lie, with `scratch` as the place of what is removed again, and the servers' programs.
+pub(crate) async fn binaries(scratch: &Path) -> anyhow::Result<(Places, Binaries)> {
+    #[expect(clippy::disallowed_methods, reason = "the cache of binaries is where the product has it")]
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let folders = UserFolders { home: variable("HOME"), xdg_cache_home: variable("XDG_CACHE_HOME") };
+    let data = std::env::temp_dir().join("convolog-bench");
+    let mut places = places(&folders, &data)?;
+    scratch.clone_into(&mut places.scratch);
+    let tell = |progress| {
+        let _ = writeln!(std::io::stderr(), "{progress}");
+    };
+    let binaries = Binaries::provide(&places, &tell).await?;
+    Ok((places, binaries))
+}
+
 impl Services {
     pub(crate) async fn start(scratch: &Path) -> anyhow::Result<Self> {
-        #[expect(clippy::disallowed_methods, reason = "the cache of binaries is where the product has it")]
-        let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        let folders = UserFolders { home: variable("HOME"), xdg_cache_home: variable("XDG_CACHE_HOME") };
-        let data = std::env::temp_dir().join("convolog-bench");
-        let mut places = places(&folders, &data)?;
-        scratch.clone_into(&mut places.scratch);
-        let tell = |progress| {
-            let _ = writeln!(std::io::stderr(), "{progress}");
-        };
-        let binaries = Binaries::provide(&places, &tell).await?;
+        let (places, binaries) = binaries(scratch).await?;
         let folder = ThrowAwayDir::new(&places)?;
         let secrets = Secrets::random()?;
         // Kept, though not for long: with fsync and the settings that `convolog dev` has.
