@@ -53,9 +53,12 @@ pub(crate) async fn logs(world: &World) -> BTreeMap<Uuid, BTreeSet<u64>> {
     heads.into_iter().map(|(tenant, head)| (tenant, (1..=head.cast_unsigned()).collect())).collect()
 }
 
-/// The relay's generation.
+/// The relay's generation, as soon as all cursors belong to it.
 pub(crate) async fn generation(world: &World) -> u64 {
     let generation: i64 =
-        sqlx::query_scalar("select generation from relay_state").fetch_one(&world.database.admin).await.unwrap();
+        sqlx::query_scalar("select case when rewound = 64 then generation else generation - 1 end from relay_state")
+            .fetch_one(&world.database.admin)
+            .await
+            .unwrap();
     generation.cast_unsigned()
 }

@@ -1,6 +1,7 @@
 //! Commands answer where the thing is and what number it got; an id that a client chooses is taken once per tenant.
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{User, World};
 use uuid::Uuid;
@@ -38,18 +39,20 @@ async fn a_command_answers_where_the_thing_is_and_a_number_to_read_it_by() {
     assert_eq!((messages[0]["id"].as_str(), &messages[0]["version"]), (Some(&*posted.id().to_string()), &json!(2)));
     // No body is as good as an empty one.
     let another = user.start_session().await;
-    let ended = user.send(user.request(reqwest::Method::POST, &format!("/v1/sessions/{another}/end"))).await;
+    let ended = user.send(user.request(Method::POST, &format!("/v1/sessions/{another}/end"))).await;
     assert_eq!(ended.status, 200, "{}", ended.body);
 }
 
 async fn start(user: &User, id: Uuid) -> (u16, String) {
-    let reply = user.post("/v1/sessions", &json!({"id": id, "mode": "text"})).await;
+    let body = json!({"id": id, "mode": "text"});
+    let reply = user.insist(|| user.request(Method::POST, "/v1/sessions").json(&body)).await;
     (reply.status, reply.code().to_owned())
 }
 
 async fn say(user: &User, session: Uuid, id: Uuid) -> (u16, String) {
     let body = json!({"id": id, "role": "user", "content": "Hello"});
-    let reply = user.post(&format!("/v1/sessions/{session}/messages"), &body).await;
+    let path = format!("/v1/sessions/{session}/messages");
+    let reply = user.insist(|| user.request(Method::POST, &path).json(&body)).await;
     (reply.status, reply.code().to_owned())
 }
 
