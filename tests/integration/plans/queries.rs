@@ -319,6 +319,33 @@ pub(super) const QUERIES: &[Query] = &[
         include_str!("../../../crates/projector/src/cost_sums/usage.sql"),
         "'{T}', '{now}', '{1}', '{llm}', '{openai}', '{gpt-4o}', '{S}', '{output_text}', '{tokens}', '{1.5}'",
     ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "what is left out of some logs",
+        "select tenant_id, stream_id, seq, false from public.dead_letters where tenant_id = any($1) and group_name = $3
+         union all
+         select d.tenant_id, d.stream_id, d.seq, d.discard_seq <= t.at
+         from unnest($1::uuid[], $2::bigint[]) as t (tenant, at)
+         join public.discarded_events d on d.tenant_id = t.tenant
+         where d.tenant_id = any($1)",
+        "'{T}', '{100}', 'read_model'",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Any,
+        "tenants with parked streams",
+        "select tenant_id from parked_tenants($1, $2, $3, $4)",
+        "'read_model', '{1,9}', '00000000-0000-0000-0000-000000000000', 10",
+    ),
+    query(
+        PROJECTOR,
+        Shape::Work,
+        "what waits behind a parked event",
+        "select e.seq, e.data from events e
+         where e.tenant_id = $1 and e.stream_id = $2 and e.version >= $3 and e.seq <= $4 order by e.version limit $5",
+        "'T', 'S', 5, 4000, 501",
+    ),
     query(PROJECTOR, Shape::Work, "a rebuild's beginning", "delete from messages where tenant_id = $1", "'T'"),
     query(PROJECTOR, Shape::Any, "the sweep", "select * from lagging_tenants($1, $2, $3)", "'read_model', 1, '{1,9}'"),
     query(

@@ -53,4 +53,11 @@ insert into cost_periods (tenant_id, period, last_version)
 select tenant_id, p, 100 from tenant_heads cross join (values ('2026-10'), ('2026-11')) as periods (p);
 insert into cost_period_totals (tenant_id, period, currency, recorded, voided, unpriced, amount)
 select tenant_id, period, c, 100, 0, 0, 1 from cost_periods cross join (values ('EUR'), ('USD')) as currencies (c);
+insert into dead_letters (tenant_id, group_name, stream_id, category, seq, version, event_id, name, error)
+select tenant_id, 'read_model', md5('session' || n || tenant_id)::uuid, 'session', n, n, md5('event' || n || tenant_id)::uuid,
+       'message_posted', 'refused'
+from tenant_heads cross join generate_series(1, 10) n where seq > 1;
+insert into discarded_events (tenant_id, seq, stream_id, discard_seq)
+select tenant_id, n, md5('session' || n || tenant_id)::uuid, n + 1 from tenant_heads cross join generate_series(1, 10) n where seq > 1;
+update projection_checkpoints set parked = 10 where seq > 1;
 analyze;
