@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::PoolMeter;
+use store::{PoolMeter, chain};
 
-use crate::{
-    cached::Cached, operator::OperatorToken, report::DatabaseFacts, report::chain, spans::OnAnswer, state::Api,
-};
+use crate::{cached::Cached, operator::OperatorToken, report::DatabaseFacts, spans::OnAnswer, state::Api};
 
 /// How long the answer of a self-check is given out again: anybody may ask `/health/ready` as often as they like.
 pub const SELF_CHECK_LIFETIME: Duration = Duration::from_secs(2);

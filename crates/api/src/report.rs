@@ -87,21 +87,9 @@ impl DatabaseFacts {
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, store::Error>>) -> Result<T, String> {
     match tokio::time::timeout(ASK_TIMEOUT, asked).await {
-        Ok(answer) => answer.map_err(|error| chain(&error)),
+        Ok(answer) => answer.map_err(|error| store::chain(&error)),
         Err(_elapsed) => Err(format!("no answer within {} s", ASK_TIMEOUT.as_secs())),
     }
-}
-
-/// An error with what caused it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// What a process knows of itself.

@@ -34,6 +34,9 @@ pub(crate) const PROJECTOR_CONNECTIONS: u32 = 6;
 pub(crate) const RELAY_CONNECTIONS: u32 = 4;
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Api, Self::Projector, Self::Relay];
+
     /// Its name in PostgreSQL.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,12 +76,7 @@ impl Attached {
     /// PostgreSQL as one of the roles, with so many connections at most.
     pub fn database(&self, role: Role, connections: u32) -> Result<ConnectionSettings, Failure> {
         let (variable, name) = (role.variable(), role.name());
-        let url = match role {
-            Role::Api => &self.settings.api_database_url,
-            Role::Projector => &self.settings.projector_database_url,
-            Role::Relay => &self.settings.relay_database_url,
-        };
-        if let Some(url) = url {
+        if let Some(url) = self.settings.role_url(role) {
             return Ok(ConnectionSettings::from_url(variable, url, connections)?);
         }
         let server = match (&self.settings.database_url, self.running.and_then(|running| running.postgres)) {

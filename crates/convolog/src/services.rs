@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Progress, Storage};
 use store::{ConnectionSettings, RoleLogin, RolePasswords, migrate};
 
-use crate::attach::{API_CONNECTIONS, PROJECTOR_CONNECTIONS, RELAY_CONNECTIONS};
+use crate::attach::{API_CONNECTIONS, PROJECTOR_CONNECTIONS, RELAY_CONNECTIONS, Role};
 use crate::commands::UserFolders;
 use crate::node::{Databases, Nats as NatsAccess};
 use crate::secrets::Secrets;
@@ -98,35 +98,22 @@ impl Services {
 
 /// The roles whose passwords we set: not those whose URL was given, which carries a password of its own.
 fn ours(settings: &ServiceSettings, roles: &RolePasswords) -> Vec<RoleLogin> {
-    let urls = [&settings.api_database_url, &settings.projector_database_url, &settings.relay_database_url];
-    roles.logins().into_iter().zip(urls).filter(|(_, url)| url.is_none()).map(|(role, _)| role).collect()
+    let of = |role: Role| RoleLogin { role: role.name(), password: Some(role.password(roles).to_owned()) };
+    Role::ALL.into_iter().filter(|role| settings.role_url(*role).is_none()).map(of).collect()
 }
 
 fn databases(settings: &ServiceSettings, admin: &ConnectionSettings, secrets: &Secrets) -> anyhow::Result<Databases> {
     let roles = secrets.roles();
-    let of = |variable, url: &Option<String>, role, password: &str, connections| {
-        Ok::<_, anyhow::Error>(match url {
-            Some(url) => ConnectionSettings::from_url(variable, url, connections)?,
-            None => admin.as_role(role, password, connections),
+    let of = |role: Role, connections| {
+        Ok::<_, anyhow::Error>(match settings.role_url(role) {
+            Some(url) => ConnectionSettings::from_url(role.variable(), url, connections)?,
+            None => admin.as_role(role.name(), role.password(&roles), connections),
         })
     };
-    let ServiceSettings { api_database_url, projector_database_url, relay_database_url, .. } = settings;
     Ok(Databases {
-        api: of("CONVOLOG_API_DATABASE_URL", api_database_url, "convolog_api", &roles.api, API_CONNECTIONS)?,
-        projector: of(
-            "CONVOLOG_PROJECTOR_DATABASE_URL",
-            projector_database_url,
-            "convolog_projector",
-            &roles.projector,
-            PROJECTOR_CONNECTIONS,
-        )?,
-        relay: of(
-            "CONVOLOG_RELAY_DATABASE_URL",
-            relay_database_url,
-            "convolog_relay",
-            &roles.relay,
-            RELAY_CONNECTIONS,
-        )?,
+        api: of(Role::Api, API_CONNECTIONS)?,
+        projector: of(Role::Projector, PROJECTOR_CONNECTIONS)?,
+        relay: of(Role::Relay, RELAY_CONNECTIONS)?,
     })
 }
 

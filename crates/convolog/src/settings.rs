@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bus::User;
 use clap::{Args, Parser, ValueEnum};
 
+use crate::attach::Role;
 use crate::commands::{Command, dev};
 
 /// The event-sourced backend of multi-tenant AI assistants.
@@ -96,6 +97,16 @@ impl ServiceSettings {
             nats_relay_password: None,
             nats_projector_password: None,
         }
+    }
+
+    /// The URL of a role, if it is set.
+    pub fn role_url(&self, role: Role) -> Option<&str> {
+        let url = match role {
+            Role::Api => &self.api_database_url,
+            Role::Projector => &self.projector_database_url,
+            Role::Relay => &self.relay_database_url,
+        };
+        url.as_deref()
     }
 
     /// The passwords of NATS' users that are set.

@@ -196,13 +196,15 @@ impl Projector {
 
     /// Takes in the event and all that have arrived with it.
     fn hear(&mut self, first: Option<bus::Result<RecordedEvent>>) {
+        if matches!(first, Some(Ok(_))) {
+            self.heard = Instant::now();
+        }
         let mut missing = HashMap::new();
         let mut next_event = first;
         loop {
             match next_event {
                 Some(Ok(event)) => {
                     let (tenant, seq) = (event.tenant, event.seq);
-                    self.heard = Instant::now();
                     match self.live.hear(event) {
                         Heard::Taken => {}
                         Heard::Seen => self.meters.duplicates.increment(1),

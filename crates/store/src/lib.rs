@@ -26,7 +26,7 @@ pub use accounts::{Account, MAX_ACCOUNTS_PER_EMAIL, accounts_by_email, tenant_na
 pub use crash::CrashPoint;
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
 pub use discards::{Discard, DiscardOutcome, discard};
-pub use error::Error;
+pub use error::{Error, chain};
 pub use leases::{Lease, Leases, Work};
 pub use log::{CommandContext, ExecuteError, IdempotencyKey, Log, LogSettings, OnCommit, Outcome, Posting, Stop, Unit};
 pub use log_reader::{EVENT_COLUMNS, EventPlace, MAX_PAGE_BYTES, event_from_row, place_from_row, select_events_after};

@@ -27,17 +27,18 @@ pub fn select_events_after() -> String {
 
 /// Reads one row of [`EVENT_COLUMNS`]; [`Error::Decode`] when it is no event of ours, whatever is tried.
 pub fn event_from_row(row: &PgRow) -> Result<RecordedEvent, Error> {
-    let (name, schema): (String, i16) = (row.try_get("name")?, row.try_get("schema")?);
+    let EventPlace { tenant, seq, category, stream, version, event_id, name } = place_from_row(row)?;
+    let schema: i16 = row.try_get("schema")?;
     let malformed = |source| DecodeError::Malformed { name: name.clone(), schema: schema.cast_unsigned(), source };
     let meta: EventMeta = serde_json::from_str(row.try_get("meta")?).map_err(malformed)?;
     let data = RawValue::from_string(row.try_get("data")?).map_err(malformed)?;
     Ok(RecordedEvent {
-        tenant: TenantId(row.try_get("tenant_id")?),
-        seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
-        category: row.try_get("category")?,
-        stream: row.try_get("stream_id")?,
-        version: row.try_get::<i64, _>("version")?.cast_unsigned(),
-        event_id: row.try_get("event_id")?,
+        tenant,
+        seq,
+        category,
+        stream,
+        version,
+        event_id,
         name,
         schema: schema.cast_unsigned(),
         data,

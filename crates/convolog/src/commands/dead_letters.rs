@@ -12,7 +12,7 @@ use projector::dead_letters::{self, DeadLetter, Unparked};
 use store::ProjectorDatabase;
 use uuid::Uuid;
 
-use super::rebuilding::{connect, one_tenant};
+use super::rebuilding::{OnlyTenant, connect, one_tenant};
 use super::{Exit, Failure};
 use crate::attach::{Attached, Role};
 use crate::settings::ServiceSettings;
@@ -57,12 +57,9 @@ pub enum What {
 /// Settings of `convolog dead-letters list`.
 #[derive(Clone, Debug, Args)]
 pub struct List {
-    /// Only this tenant.
-    #[arg(long, value_name = "UUID")]
-    pub tenant: Option<Uuid>,
-    /// Only the tenant of the user with this address.
-    #[arg(long, conflicts_with = "tenant")]
-    pub email: Option<String>,
+    /// Which tenant.
+    #[command(flatten)]
+    pub only: OnlyTenant,
     /// Write each as JSON, in one line.
     #[arg(long)]
     pub json: bool,
@@ -134,7 +131,7 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
 async fn list(settings: &List) -> Result<Exit, Failure> {
     let attached = Attached::find(&settings.services)?;
     let (database, replay) = connect(&attached, 1).await?;
-    let only = one_tenant(&attached, &replay, settings.tenant, settings.email.as_deref()).await?;
+    let only = one_tenant(&attached, &replay, &settings.only).await?;
     let letters = match only {
         Some(state) => dead_letters::of_tenant(&database, state.tenant).await?,
         None => all(&database).await?,

@@ -46,15 +46,10 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
         ));
     };
     let administrator = ConnectionSettings::from_url("DATABASE_URL", url, 1)?;
-    let roles = [
-        (Role::Api, &services.api_database_url),
-        (Role::Projector, &services.projector_database_url),
-        (Role::Relay, &services.relay_database_url),
-    ];
     let mut logins = Vec::new();
     let mut secrets = None;
-    for (role, url) in roles {
-        logins.push(match url {
+    for role in Role::ALL {
+        logins.push(match services.role_url(role) {
             Some(url) => login_of(role, url)?,
             None => {
                 if secrets.is_none() {

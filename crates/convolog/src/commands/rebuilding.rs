@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use projector::replay::{Replay, Sizes, TenantState};
 use store::{ApiDatabase, ProjectorDatabase};
@@ -24,14 +25,25 @@ pub(super) async fn connect(attached: &Attached, connections: u32) -> Result<(Pr
     Ok((database, replay))
 }
 
+/// The only tenant that it is about; all when none is named.
+#[derive(Clone, Debug, Args)]
+pub struct OnlyTenant {
+    /// Only this tenant.
+    #[arg(long, value_name = "UUID")]
+    pub tenant: Option<Uuid>,
+    /// Only the tenant of the user with this address.
+    #[arg(long, conflicts_with = "tenant")]
+    pub email: Option<String>,
+}
+
 /// The tenant that is named by its id or by a user's address; `None` when none is.
 pub(super) async fn one_tenant(
     attached: &Attached,
     replay: &Replay,
-    tenant: Option<Uuid>,
-    email: Option<&str>,
+    only: &OnlyTenant,
 ) -> Result<Option<TenantState>, Failure> {
-    let tenant = match (tenant, email) {
+    let email = only.email.as_deref();
+    let tenant = match (only.tenant, email) {
         (Some(tenant), _) => domain::TenantId(tenant),
         (None, None) => return Ok(None),
         // Addresses are the API's business.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use api::report::chain;
 use chrono::{DateTime, FixedOffset};
 use clap::Args;
 use projector::replay::{AsOf, Counters, DEFAULT_WORKERS, Kept, Point, Replay, TenantState};
+use store::chain;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::rebuilding::{Progress, connect, one_tenant, rate, say};
+use super::rebuilding::{OnlyTenant, Progress, connect, one_tenant, rate, say};
 use super::{Exit, Failure};
 use crate::attach::Attached;
 use crate::settings::ServiceSettings;
@@ -43,12 +43,9 @@ const LISTED: i32 = 1_000;
 /// Settings of `convolog replay`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Only this tenant.
-    #[arg(long, value_name = "UUID")]
-    pub tenant: Option<Uuid>,
-    /// Only the tenant of the user with this address.
-    #[arg(long, conflicts_with = "tenant")]
-    pub email: Option<String>,
+    /// Which tenant.
+    #[command(flatten)]
+    pub only: OnlyTenant,
     /// Tenants, or groups of small ones, that are rebuilt at the same time; each takes about a core of PostgreSQL's machine
     /// from the commands.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_WORKERS)]
@@ -85,7 +82,7 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
     if settings.print && point.is_none() {
         return Err(Failure::usage("--print writes rows as they were: say when, with --to-seq or --to-time"));
     }
-    if point.is_some() && settings.tenant.is_none() && settings.email.is_none() {
+    if point.is_some() && settings.only.tenant.is_none() && settings.only.email.is_none() {
         return Err(Failure::usage("--to-seq and --to-time are about one tenant: name it with --tenant or --email"));
     }
     let attached = Attached::find(&settings.services)?;
@@ -94,7 +91,7 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
         (true, _) => list(&replay).await,
         (_, Some(run)) => drop_run(&replay, run).await,
         _ => {
-            let state = one_tenant(&attached, &replay, settings.tenant, settings.email.as_deref()).await?;
+            let state = one_tenant(&attached, &replay, &settings.only).await?;
             match (point, state) {
                 (Some(point), Some(state)) => look_back(&replay, state, point, settings.print, &stop).await,
                 (_, state) => rebuild(&replay, state, settings, &stop).await,

@@ -78,8 +78,8 @@ type PostgresqlFacts = (std::sync::Arc<DatabaseFacts>, Result<(), String>);
 async fn ask_postgresql(attached: &Attached) -> PostgresqlFacts {
     let asked = async {
         let settings = attached.database(Role::Api, 1).map_err(|failure| failure.to_string())?;
-        let database = ApiDatabase::connect(settings).await.map_err(|error| api::report::chain(&error))?;
-        let isolation = database.self_check().await.map_err(|error| api::report::chain(&error));
+        let database = ApiDatabase::connect(settings).await.map_err(|error| store::chain(&error))?;
+        let isolation = database.self_check().await.map_err(|error| store::chain(&error));
         let facts = DatabaseFacts::ask(database.clone()).await;
         database.close().await;
         Ok((facts, isolation))

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Write as _};
 use std::time::Instant;
 
-use api::report::chain;
 use clap::Args;
 use projector::replay::{Difference, Replay, TenantState, Verified};
 use serde_json::{Map, Value, json};
+use store::chain;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::rebuilding::{Progress, connect, one_tenant, rate};
+use super::rebuilding::{OnlyTenant, Progress, connect, one_tenant, rate};
 use super::{Exit, Failure};
 use crate::attach::Attached;
 use crate::settings::ServiceSettings;
@@ -34,12 +34,9 @@ const AT_ONCE: i32 = 200;
 /// Settings of `convolog verify`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Only this tenant.
-    #[arg(long, value_name = "UUID")]
-    pub tenant: Option<Uuid>,
-    /// Only the tenant of the user with this address.
-    #[arg(long, conflicts_with = "tenant")]
-    pub email: Option<String>,
+    /// Which tenant.
+    #[command(flatten)]
+    pub only: OnlyTenant,
     /// Write each row that differs as JSON, in one line.
     #[arg(long)]
     pub json: bool,
@@ -54,7 +51,7 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
     super::stop_on_signal(stop.clone())?;
     let attached = Attached::find(&settings.services)?;
     let (database, replay) = connect(&attached, 2).await?;
-    let state = one_tenant(&attached, &replay, settings.tenant, settings.email.as_deref()).await?;
+    let state = one_tenant(&attached, &replay, &settings.only).await?;
     let begun = Instant::now();
     let mut out = Out { out: BufWriter::new(std::io::stdout()), json: settings.json, failed: Ok(()) };
     let mut all = Verified::default();

@@ -1,7 +1,7 @@
 //! Parks a stream at an event that cannot be projected.
 
 use domain::TenantId;
-use store::{EventPlace, ProjectorDatabase, TenantsTx};
+use store::{EventPlace, ProjectorDatabase, TenantsTx, chain};
 
 use crate::apply::{Step, compare_and_set};
 use crate::{Error, READ_MODEL};
@@ -92,15 +92,8 @@ pub(crate) async fn count(tx: &mut TenantsTx, tenant: TenantId) -> Result<(), Er
 
 /// The error with its causes, in one line of at most [`MAX_ERROR`] characters.
 pub(super) fn text(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
     // PostgreSQL has no place for NUL in texts.
-    text.chars().filter(|letter| *letter != '\0').take(MAX_ERROR).collect()
+    chain(error).chars().filter(|letter| *letter != '\0').take(MAX_ERROR).collect()
 }
 
 #[cfg(test)]
