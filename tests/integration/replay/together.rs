@@ -51,10 +51,9 @@ async fn a_replay_that_is_ended_again_and_again_goes_on_where_it_was() {
         execute(&world, "delete from messages where tenant_id = $1", user.tenant).await;
     }
     let replay = replay(&world, LITTLE).await;
-    let (mut rounds, mut rebuilt) = (0_u64, 0);
-    while rebuilt < users.len() as u64 {
+    let (mut rounds, mut done) = (0_u64, 0);
+    loop {
         let stop = CancellationToken::new();
-        let counters = Arc::new(Counters::default());
         let ending = {
             let stop = stop.clone();
             store::spawn("ending", async move {
@@ -62,20 +61,28 @@ async fn a_replay_that_is_ended_again_and_again_goes_on_where_it_was() {
                 stop.cancel();
             })
         };
-        replay.all(1, false, &counters, &stop).await.unwrap();
+        replay.all(1, false, &Arc::new(Counters::default()), &stop).await.unwrap();
         ending.await.unwrap();
-        // It never begins anew: who was done is left out.
-        assert!(counters.before.load(Ordering::Relaxed) <= rebuilt);
-        rebuilt += counters.tenants.load(Ordering::Relaxed);
         rounds += 1;
         assert!(rounds < 500);
+        // At its end it removes all marks.
+        if done > 0 && staged(&world).await == 0 {
+            break;
+        }
+        // It never begins anew: who was done stays so.
+        let now = marks(&world).await;
+        assert!(now >= done, "{now} are done, and {done} were before that");
+        done = now;
     }
-    assert_eq!(rebuilt, users.len() as u64, "some were rebuilt twice");
-    // Where the end came before the marks were removed, this removes them.
-    rebuild_all(&replay).await;
     assert!(rounds > 1);
     assert_eq!(rows(&world).await, right);
     assert_eq!(staged(&world).await, 0);
+}
+
+/// How many tenants an interrupted replay has done.
+async fn marks(world: &World) -> i64 {
+    let sql = "select count(*) from staging.progress where state = 'done'";
+    sqlx::query_scalar(sql).fetch_one(&world.database.admin).await.unwrap()
 }
 
 /// Every few milliseconds ends all connections of the projector's role; a few times what is staged goes too, as in a
