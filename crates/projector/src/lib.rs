@@ -21,6 +21,7 @@ mod projection;
 mod projector;
 mod read_model;
 mod relay;
+mod relay_queue;
 mod relay_state;
 pub mod replay;
 mod sessions;

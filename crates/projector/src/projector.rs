@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Events};
+use chrono::{TimeDelta, Utc};
 use domain::{RecordedEvent, TenantId};
 use futures_util::{FutureExt as _, StreamExt as _};
 use store::{Leases, ProjectorDatabase, Work};
@@ -29,9 +30,13 @@ use crate::{Error, READ_MODEL, read_model_version};
 const CATCH_UPS: usize = 2;
 /// Tenants in one catch-up.
 const TENANTS_IN_CATCH_UP: usize = 100;
-/// A tenant is behind and nothing has arrived for so long: then events are not relied on for a while, and all shards are swept
-/// at each turn.
+/// Whoever publishes is late by at least so much: it works off what could not be published for a while, and new events wait
+/// behind that.
+const LATE: TimeDelta = TimeDelta::seconds(2);
+/// Nobody publishes any more.
 const SILENCE: Duration = Duration::from_millis(500);
+/// For so long events are not relied on after a sign that they are late or do not come: all shards are swept, as often as without
+/// NATS.
 const UNHEARD: Duration = Duration::from_secs(10);
 /// How long all catch-ups rest after a failure that has nothing to do with the events, doubled with each more.
 const FIRST_REST: Duration = Duration::from_millis(50);
@@ -81,7 +86,7 @@ pub struct Projector {
     rest: (Duration, Instant),
     /// Tenants that were behind in the last sweep, and where they were.
     suspects: HashMap<TenantId, u64>,
-    /// When an event arrived last; and until when it is believed that no more do, although NATS is there.
+    /// When an event arrived last; and until when events are not relied on, although NATS is there.
     heard: Instant,
     unheard: Instant,
     /// Something failed that the next sweep must make good.
@@ -145,16 +150,15 @@ impl Projector {
                 Some(done) = self.catch_ups.join_next(), if !self.catch_ups.is_empty() => self.caught_up(done),
                 () = sweep.tick() => {
                     let slice = sweep.next_slice(&self.held.shards());
-                    match self.unheard > Instant::now() {
-                        true => self.sweep_all().await,
-                        false => self.sweep(&slice, self.events.is_some()).await,
-                    }
+                    self.sweep(&slice, self.events.is_some()).await;
                     self.release();
                 }
                 _ = quick.tick() => {
                     self.subscribe();
                     if (self.events.is_none() || self.trouble) && !self.is_resting() {
                         self.sweep_all().await;
+                    } else if self.unheard > Instant::now() && !self.is_resting() {
+                        self.sweep(&self.all_shards(), true).await;
                     }
                 }
                 _ = renewal.tick() => self.renew().await,
@@ -204,10 +208,15 @@ impl Projector {
         loop {
             match next_event {
                 Some(Ok(event)) => {
-                    let (tenant, seq) = (event.tenant, event.seq);
+                    let (tenant, seq, recorded_at) = (event.tenant, event.seq, event.recorded_at);
                     match self.live.hear(event) {
                         Heard::Taken => {}
-                        Heard::Seen => self.meters.duplicates.increment(1),
+                        Heard::Seen => {
+                            self.meters.duplicates.increment(1);
+                            if Utc::now() - recorded_at > LATE {
+                                self.unheard = Instant::now() + UNHEARD;
+                            }
+                        }
                         Heard::Unknown => {
                             missing.insert(tenant, seq);
                         }
@@ -393,8 +402,11 @@ impl Projector {
 
     async fn sweep_all(&mut self) {
         self.trouble = false;
-        let shards: Vec<i16> = self.held.shards().iter().map(number).collect();
-        self.sweep(&shards, false).await;
+        self.sweep(&self.all_shards(), false).await;
+    }
+
+    fn all_shards(&self) -> Vec<i16> {
+        self.held.shards().iter().map(number).collect()
     }
 
     /// Looks for tenants that are behind although nobody said so. While `hints_arrive`, one is given the time of a
@@ -427,8 +439,8 @@ impl Projector {
                     suspects.insert(tenant, at);
                 }
                 Some(_) => {
-                    // Its message did not come: NATS is full, or whoever publishes has gone.
-                    if self.heard.elapsed() > SILENCE {
+                    // Its message did not come: NATS is full, or whoever publishes has gone or is late.
+                    if hints_arrive && (self.unheard <= Instant::now() || self.heard.elapsed() > SILENCE) {
                         self.unheard = Instant::now() + UNHEARD;
                     }
                     behind.push((tenant, head));

@@ -1,6 +1,6 @@
 //! The relay: publishes each tenant's events on NATS in `seq` order, and again when NATS has lost them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Rings};
@@ -14,13 +14,11 @@ use crate::Error;
 use crate::held::Held;
 use crate::meters::{self, RelayMeters};
 use crate::projector::ticker;
+use crate::relay_queue::{Queue, events_of_each};
 use crate::relay_state::{self, StreamMemory};
 use crate::standing::Standing;
 use crate::sweep::{Sweep, number};
 
-/// Most tenants whose events are read in one round trip, and most events of one tenant.
-const TENANTS_IN_PAGE: usize = 200;
-const EVENTS_OF_TENANT: i64 = 200;
 /// Acknowledgements that may be outstanding.
 const WINDOW: usize = 256;
 /// How long the stream keeps events (`max_age` in `nats/events.json`): what is published again after a loss.
@@ -63,8 +61,7 @@ pub struct Relay {
     cursors: HashMap<TenantId, u64>,
     /// The part of them that is not stored.
     unstored: HashMap<TenantId, u64>,
-    /// Tenants with events to publish.
-    work: BTreeSet<TenantId>,
+    queue: Queue,
     /// Tenants whose next event can't be read, and until when they rest.
     paused: HashMap<TenantId, Instant>,
     meters: RelayMeters,
@@ -77,7 +74,7 @@ impl Relay {
         let leases = Leases::new(database.pool().clone(), Work::Relay, settings.holder.clone());
         let held = Held::acquire(leases, Work::Relay).await?;
         let memory = relay_state::load(database.pool()).await?;
-        let (cursors, unstored, work, paused) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
+        let (cursors, unstored, queue, paused) = (HashMap::new(), HashMap::new(), Queue::default(), HashMap::new());
         let meters = RelayMeters::register();
         let reborn = false;
         Ok(Self {
@@ -89,7 +86,7 @@ impl Relay {
             audited: None,
             cursors,
             unstored,
-            work,
+            queue,
             paused,
             meters,
             settings,
@@ -111,7 +108,7 @@ impl Relay {
         self.audit().await;
         self.sweep_all().await;
         loop {
-            let ready = !self.work.is_empty() && self.audited.is_some();
+            let ready = !self.queue.is_empty() && self.audited.is_some();
             tokio::select! {
                 // In this order, because under load there is always a ring and always work.
                 biased;
@@ -133,9 +130,9 @@ impl Relay {
                 () = std::future::ready(()), if ready => {}
             }
             while let Some(Some(ring)) = rings.as_mut().and_then(|rings| rings.next().now_or_never()) {
-                self.add_work(ring);
+                self.add_work(ring, Queue::ring);
             }
-            self.meters.waiting_tenants.set(meters::number(self.work.len()));
+            self.meters.waiting_tenants.set(meters::number(self.queue.len()));
             self.meters.paused_tenants.set(meters::number(self.paused.len()));
             self.publish().await;
         }
@@ -147,12 +144,12 @@ impl Relay {
 
     fn hear(&mut self, ring: Option<Vec<(TenantId, u64)>>, rings: &mut Option<Rings>) {
         match ring {
-            Some(ring) => self.add_work(ring),
+            Some(ring) => self.add_work(ring, Queue::ring),
             None => *rings = None,
         }
     }
 
-    fn add_work(&mut self, heads: impl IntoIterator<Item = (TenantId, u64)>) {
+    fn add_work(&mut self, heads: impl IntoIterator<Item = (TenantId, u64)>, add: fn(&mut Queue, TenantId)) {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
         for (tenant, head) in heads {
@@ -161,7 +158,7 @@ impl Relay {
             }
             let published = self.cursors.get(&tenant).is_some_and(|cursor| *cursor >= head);
             if !published && self.held.epoch_of(tenant).is_some() {
-                self.work.insert(tenant);
+                add(&mut self.queue, tenant);
             }
         }
     }
@@ -169,56 +166,55 @@ impl Relay {
     /// Publishes the next events of some of the tenants that have work, to a stream that is known to be ours.
     async fn publish(&mut self) {
         let now = *self.bus.connection().borrow();
-        if self.work.is_empty() || !now.connected || self.audited != Some(now.established) {
+        if self.queue.is_empty() || !now.connected || self.audited != Some(now.established) {
             return;
         }
-        if let Err(error) = self.publish_page().await {
-            self.meters.errors.increment(1);
-            tracing::info!(error = &error as &dyn std::error::Error, "publishing stopped and is tried again");
-            self.audited = None;
-        }
+        let mut tenants = self.queue.take_page();
+        tenants.retain(|tenant| self.held.epoch_of(*tenant).is_some());
+        let unfinished = match self.publish_page(&tenants).await {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                self.meters.errors.increment(1);
+                tracing::info!(error = &error as &dyn std::error::Error, "publishing stopped and is tried again");
+                self.audited = None;
+                tenants
+            }
+        };
+        unfinished.into_iter().for_each(|tenant| self.queue.falls_behind(tenant));
     }
 
-    async fn publish_page(&mut self) -> Result<(), Error> {
-        let mut tenants: Vec<TenantId> = self.work.iter().copied().take(TENANTS_IN_PAGE).collect();
+    /// Publishes the next events of these tenants; answers whose log goes on, as far as is known.
+    async fn publish_page(&mut self, tenants: &[TenantId]) -> Result<Vec<TenantId>, Error> {
         let unknown: Vec<TenantId> = tenants.iter().copied().filter(|t| !self.cursors.contains_key(t)).collect();
         if !unknown.is_empty() {
             self.cursors.extend(relay_state::cursors(self.database.pool(), &unknown).await?);
         }
-        tenants.retain(|tenant| {
-            let ours = self.held.epoch_of(*tenant).is_some();
-            if !ours {
-                self.work.remove(tenant);
-            }
-            ours
-        });
         let begun = Instant::now();
-        let (events, cut) = self.read(&tenants).await?;
+        let each = events_of_each(tenants.len());
+        let (events, cut) = self.read(tenants, each).await?;
         let stored = self.bus.events().publish_all(&events, self.memory.generation, WINDOW).await?;
         CrashPoint::AfterPublish.reached();
         self.memory.last_sequence = stored.max(self.memory.last_sequence);
         self.meters.published(events.len(), begun.elapsed());
-        let mut published: HashMap<TenantId, i64> = HashMap::new();
+        let mut published: HashMap<TenantId, usize> = HashMap::new();
         for event in &events {
             *published.entry(event.tenant).or_default() += 1;
             self.cursors.insert(event.tenant, event.seq);
             self.unstored.insert(event.tenant, event.seq);
         }
-        // Whoever had less than a page is published to the head, whatever a hint has claimed.
-        for tenant in tenants.iter().filter(|tenant| !cut && published.get(tenant) != Some(&EVENTS_OF_TENANT)) {
-            self.work.remove(tenant);
-        }
-        Ok(())
+        // Whoever had less than its part is published to the head, whatever a hint has claimed.
+        let goes_on = |tenant: &&TenantId| cut || published.get(tenant) == Some(&each);
+        Ok(tenants.iter().filter(goes_on).copied().collect())
     }
 
-    /// The next events of these tenants, in `seq` order each; cut short, which is answered too, when they come to
+    /// The next events of these tenants, at most so many of `each`, in `seq` order; cut short, which is answered too, when they come to
     /// more than [`MAX_PAGE_BYTES`]. A tenant's event that can't be read holds up those after it and nobody else's.
-    async fn read(&mut self, tenants: &[TenantId]) -> Result<(Vec<RecordedEvent>, bool), Error> {
+    async fn read(&mut self, tenants: &[TenantId], each: usize) -> Result<(Vec<RecordedEvent>, bool), Error> {
         let after = tenants.iter().map(|tenant| self.cursors.get(tenant).copied().unwrap_or(0).cast_signed());
         let mut rows = sqlx::query(sqlx::AssertSqlSafe(select_events_after()))
             .bind(tenants.iter().map(|tenant| tenant.0).collect::<Vec<_>>())
             .bind(after.collect::<Vec<_>>())
-            .bind(EVENTS_OF_TENANT)
+            .bind(i64::try_from(each).unwrap_or(i64::MAX))
             .fetch(self.database.pool());
         let mut events: Vec<RecordedEvent> = Vec::new();
         let mut bytes = 0;
@@ -331,7 +327,7 @@ impl Relay {
     async fn sweep(&mut self, shards: &[i16]) {
         self.meters.sweeps.increment(1);
         match relay_state::behind(self.database.pool(), shards).await {
-            Ok(behind) => self.add_work(behind),
+            Ok(behind) => self.add_work(behind, Queue::falls_behind),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed"),
         }
     }

@@ -108,9 +108,54 @@ async fn lost_doorbells_are_found_by_the_relays_sweep() {
     assert_eq!(stream_content(&world).await.get(&1), Some(&logs(&world).await));
 }
 
-async fn make_the_stream(world: &World) {
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_new_is_read_while_a_relay_is_busy_with_what_is_old() {
+    // As after a long outage of NATS: the read tables were kept up to date without it, and new events are published last.
+    let world = world_of(&[WorldSettings { relay: false, ..WorldSettings::default() }], |_, _| {}).await;
+    let relay = make_the_stream(&world).await;
+    let users = [world.tenant().await, world.tenant().await];
+    users[0].start_session().await;
+    // Nobody has published it, so a sweep finds it; that takes a while.
+    world.drain().await;
+    // It believes that nobody publishes; wait until that is forgotten.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let old: Vec<domain::RecordedEvent> = sqlx::query(sqlx::AssertSqlSafe(store::select_events_after()))
+        .bind(vec![users[0].tenant])
+        .bind(vec![0_i64])
+        .bind(100_i64)
+        .fetch_all(&world.database.admin)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| store::event_from_row(row).unwrap())
+        .collect();
+    assert!(old.len() > 1);
+    let busy = tokio_util::sync::CancellationToken::new();
+    let publishing = store::spawn("busy relay", {
+        let busy = busy.clone();
+        async move {
+            for generation in 1_000.. {
+                relay.events().publish_all(&old, generation, 16).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if busy.is_cancelled() {
+                    break;
+                }
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for user in &users {
+        sees_its_own_writes(user).await;
+    }
+    busy.cancel();
+    publishing.await.unwrap();
+}
+
+/// As the relay does it.
+async fn make_the_stream(world: &World) -> bus::Bus {
     let password = world.nats_access.passwords[&bus::User::Relay].clone();
     let relay = bus::Bus::connect(&world.nats_access.url, bus::User::Relay, Some(&password)).await.unwrap();
     assert!(relay.ready(Duration::from_secs(20)).await);
     relay.events().ensure().await.unwrap();
+    relay
 }
