@@ -11,6 +11,7 @@ mod cost_events;
 mod cost_sums;
 pub mod dead_letters;
 mod error;
+mod gather;
 mod held;
 mod ledger_entry;
 mod live;

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::apply::{Step, apply};
 use crate::catch_up::{Progress, catch_up};
 use crate::dead_letters;
+use crate::gather::Gather;
 use crate::held::Held;
 use crate::live::{Heard, Live};
 use crate::meters::{self, ProjectorMeters};
@@ -72,6 +73,7 @@ pub struct Projector {
     bus: Bus,
     held: Held,
     live: Live,
+    gather: Gather,
     events: Option<Events>,
     subscribing: Option<Subscribing>,
     catch_ups: JoinSet<CaughtUp>,
@@ -113,6 +115,7 @@ impl Projector {
             bus,
             held,
             live: Live::default(),
+            gather: Gather::default(),
             events: None,
             subscribing: None,
             catch_ups: JoinSet::new(),
@@ -146,6 +149,7 @@ impl Projector {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 event = next(&mut self.events), if self.live.has_room() => self.hear(event),
+                () = self.gather.over() => {}
                 subscribed = subscribed(&mut self.subscribing) => self.subscribed(subscribed).await,
                 Some(done) = self.catch_ups.join_next(), if !self.catch_ups.is_empty() => self.caught_up(done),
                 () = sweep.tick() => {
@@ -170,6 +174,7 @@ impl Projector {
         while let Some(done) = self.catch_ups.join_next().await {
             self.caught_up(done);
         }
+        self.gather = Gather::default();
         self.project().await;
         if let Err(error) = self.held.release().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the leases were not given back");
@@ -213,7 +218,9 @@ impl Projector {
                         Heard::Taken => {}
                         Heard::Seen => {
                             self.meters.duplicates.increment(1);
-                            if Utc::now() - recorded_at > LATE {
+                            #[expect(clippy::disallowed_methods, reason = "how old an event is, no part of it")]
+                            let age = Utc::now() - recorded_at;
+                            if age > LATE {
                                 self.unheard = Instant::now() + UNHEARD;
                             }
                         }
@@ -357,9 +364,9 @@ impl Projector {
         self.rest = (length, Instant::now() + length);
     }
 
-    /// Projects what waits.
+    /// Projects what waits, when it is time.
     async fn project(&mut self) {
-        loop {
+        while self.gather.is_over() || !self.live.has_room() {
             let steps = self.live.take_steps(|tenant| self.held.epoch_of(tenant));
             if steps.is_empty() {
                 return;
@@ -367,6 +374,7 @@ impl Projector {
             match apply(&self.database, &steps, &self.meters.transactions).await {
                 Ok(missed) => {
                     self.works();
+                    self.gather.done(steps.iter().map(|step| step.events.len()).sum());
                     let (missed, done): (Vec<Step>, Vec<Step>) =
                         steps.into_iter().partition(|step| missed.contains(&step.tenant));
                     self.live.applied(&done);

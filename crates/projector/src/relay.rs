@@ -11,10 +11,11 @@ use store::{CrashPoint, Leases, MAX_PAGE_BYTES, RelayDatabase, Work, event_from_
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::gather::Gather;
 use crate::held::Held;
 use crate::meters::{self, RelayMeters};
 use crate::projector::ticker;
-use crate::relay_queue::{Queue, events_of_each};
+use crate::relay_queue::{EVENTS_IN_PAGE, Queue, events_of_each};
 use crate::relay_state::{self, StreamMemory};
 use crate::standing::Standing;
 use crate::sweep::{Sweep, number};
@@ -62,6 +63,7 @@ pub struct Relay {
     /// The part of them that is not stored.
     unstored: HashMap<TenantId, u64>,
     queue: Queue,
+    gather: Gather,
     /// Tenants whose next event can't be read, and until when they rest.
     paused: HashMap<TenantId, Instant>,
     meters: RelayMeters,
@@ -87,6 +89,7 @@ impl Relay {
             cursors,
             unstored,
             queue,
+            gather: Gather::default(),
             paused,
             meters,
             settings,
@@ -108,7 +111,7 @@ impl Relay {
         self.audit().await;
         self.sweep_all().await;
         loop {
-            let ready = !self.queue.is_empty() && self.audited.is_some();
+            let ready = !self.queue.is_empty() && self.audited.is_some() && self.gather.is_over();
             tokio::select! {
                 // In this order, because under load there is always a ring and always work.
                 biased;
@@ -127,6 +130,7 @@ impl Relay {
                     self.sweep(&slice).await;
                 }
                 ring = next(&mut rings) => self.hear(ring, &mut rings),
+                () = self.gather.over() => {}
                 () = std::future::ready(()), if ready => {}
             }
             while let Some(Some(ring)) = rings.as_mut().and_then(|rings| rings.next().now_or_never()) {
@@ -166,7 +170,7 @@ impl Relay {
     /// Publishes the next events of some of the tenants that have work, to a stream that is known to be ours.
     async fn publish(&mut self) {
         let now = *self.bus.connection().borrow();
-        if self.queue.is_empty() || !now.connected || self.audited != Some(now.established) {
+        if !self.gather.is_over() || self.queue.is_empty() || !now.connected || self.audited != Some(now.established) {
             return;
         }
         let mut tenants = self.queue.take_page();
@@ -196,6 +200,8 @@ impl Relay {
         CrashPoint::AfterPublish.reached();
         self.memory.last_sequence = stored.max(self.memory.last_sequence);
         self.meters.published(events.len(), begun.elapsed());
+        // A page that is full is worth its cost already.
+        self.gather.done(if events.len() < EVENTS_IN_PAGE / 2 { events.len() } else { 0 });
         let mut published: HashMap<TenantId, usize> = HashMap::new();
         for event in &events {
             *published.entry(event.tenant).or_default() += 1;

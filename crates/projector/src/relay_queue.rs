@@ -10,7 +10,7 @@ const TENANTS_IN_PAGE: usize = 200;
 const BEHIND_IN_PAGE: usize = TENANTS_IN_PAGE / 4;
 /// Events of one page, all tenants together, as near as equal parts come to it: a tenant that has just committed waits for about
 /// one page, however much lies unpublished.
-const EVENTS_IN_PAGE: usize = 1_000;
+pub(crate) const EVENTS_IN_PAGE: usize = 1_000;
 
 /// Tenants with events to publish; each is in it once.
 #[derive(Debug, Default)]
