@@ -10,6 +10,9 @@ use crate::fleet::Target;
 /// What is said in every message; with the other members the body has about 490 bytes.
 pub(crate) const CONTENT_BYTES: usize = 460;
 
+/// Messages of a page that is read.
+pub(crate) const PAGE: usize = 20;
+
 /// One connection.
 pub(crate) struct Client {
     address: String,
@@ -54,14 +57,23 @@ impl Client {
 
     /// Reads the newest message of a session, when the read tables reflect `min_seq`.
     pub(crate) async fn read(&mut self, target: &Target, session: Uuid, min_seq: u64) -> anyhow::Result<()> {
+        self.get(target, format_args!("/v1/sessions/{session}/messages?limit=1&order=desc&min_seq={min_seq}")).await
+    }
+
+    /// Reads the first page of a session's messages.
+    pub(crate) async fn list(&mut self, target: &Target, session: Uuid) -> anyhow::Result<()> {
+        self.get(target, format_args!("/v1/sessions/{session}/messages?limit={PAGE}")).await
+    }
+
+    /// Reads a session.
+    pub(crate) async fn session(&mut self, target: &Target, session: Uuid) -> anyhow::Result<()> {
+        self.get(target, format_args!("/v1/sessions/{session}")).await
+    }
+
+    async fn get(&mut self, target: &Target, path: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
         self.request.clear();
         use std::io::Write as _;
-        write!(
-            self.request,
-            "GET /v1/sessions/{session}/messages?limit=1&order=desc&min_seq={min_seq} HTTP/1.1\r\nHost: bench\r\n\
-             Authorization: Bearer {}\r\n\r\n",
-            target.token,
-        )?;
+        write!(self.request, "GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\r\n", target.token,)?;
         self.exchange("HTTP/1.1 200 ").await.map(drop)
     }
 

@@ -29,14 +29,25 @@ pub(crate) struct Plan {
 
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Shape {
-    /// One message into every session.
-    Each,
+    /// So many messages into every session.
+    Each { times: usize },
+    /// One read after the other on each connection, and how long they take.
+    Reads { kind: ReadKind, measured: Duration },
     /// Each connection sends as soon as it is answered; what is answered before `warm_up` is over does not count.
     ClosedLoop { warm_up: Duration, measured: Duration },
     /// See [`paced`].
     Paced(paced::Pace),
     /// See [`storm`].
     Storm(storm::Storm),
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum ReadKind {
+    /// A page of a session's messages.
+    List,
+    /// A session.
+    Point,
 }
 
 /// What came of it; times in microseconds.
@@ -93,7 +104,8 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let plan: Plan = serde_json::from_reader(std::io::stdin().lock())?;
     let clients = connect(&plan).await?;
     let figures = match &plan.shape {
-        Shape::Each => each(&plan, clients).await?,
+        Shape::Each { times } => each(&plan, clients, *times).await?,
+        Shape::Reads { kind, measured } => reads(&plan, clients, *kind, *measured).await?,
         Shape::ClosedLoop { warm_up, measured } => closed_loop(&plan, clients, *warm_up, *measured).await?,
         Shape::Storm(storm) => storm::run(&plan, clients, storm).await?,
         Shape::Paced(pace) => paced::run(&plan, clients, pace).await?,
@@ -117,7 +129,7 @@ pub(crate) fn begin() -> anyhow::Result<f64> {
     Ok(process::cpu_seconds(std::process::id()))
 }
 
-async fn each(plan: &Plan, clients: Vec<Client>) -> anyhow::Result<Figures> {
+async fn each(plan: &Plan, clients: Vec<Client>, times: usize) -> anyhow::Result<Figures> {
     begin()?;
     let sessions: Vec<(&Target, Uuid)> =
         plan.targets.iter().flat_map(|target| target.sessions.iter().map(move |session| (target, *session))).collect();
@@ -125,14 +137,39 @@ async fn each(plan: &Plan, clients: Vec<Client>) -> anyhow::Result<Figures> {
     let all = clients.into_iter().enumerate().map(|(n, mut client)| {
         let sessions = &sessions;
         async move {
-            for (target, session) in sessions.iter().skip(n).step_by(count) {
-                client.post(target, *session).await?;
+            for _ in 0..times {
+                for (target, session) in sessions.iter().skip(n).step_by(count) {
+                    client.post(target, *session).await?;
+                }
             }
             anyhow::Ok(())
         }
     });
     futures_util::future::try_join_all(all).await?;
-    Ok(Figures { commands: sessions.len(), ..Figures::default() })
+    Ok(Figures { commands: sessions.len() * times, ..Figures::default() })
+}
+
+async fn reads(plan: &Plan, clients: Vec<Client>, kind: ReadKind, measured: Duration) -> anyhow::Result<Figures> {
+    begin()?;
+    let until = Instant::now() + measured;
+    let all = clients.into_iter().enumerate().map(|(n, mut client)| async move {
+        let mut dice = Dice::new(n);
+        let mut latencies = Vec::new();
+        while Instant::now() < until {
+            let (target, session) = dice.session(&plan.targets);
+            let sent = Instant::now();
+            match kind {
+                ReadKind::List => client.list(target, session).await?,
+                ReadKind::Point => client.session(target, session).await?,
+            }
+            latencies.push(micros(sent.elapsed()));
+        }
+        anyhow::Ok(latencies)
+    });
+    let mut latencies = futures_util::future::try_join_all(all).await?.concat();
+    let (p50, p99) = machine::percentiles(&mut latencies);
+    let per_second = f64::from(u32::try_from(latencies.len())?) / measured.as_secs_f64();
+    Ok(Figures { commands: latencies.len(), per_second, p50, p99, ..Figures::default() })
 }
 
 async fn closed_loop(

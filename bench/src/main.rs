@@ -95,8 +95,14 @@ pub(crate) enum Group {
     Single,
     /// Commands and log-ins beyond what can be done: how much of the peak is still done.
     Overload,
+    /// Rows that are not as the log says, after appends from all sides and lost connections.
+    Projected,
     /// Rebuilding the read tables: how fast, and what commands notice of it.
     Rebuild,
+    /// Reads under row-level security and without it.
+    Reads,
+    /// Commands and reads with a hundred times the events, and a hundred times the tenants.
+    Scale,
     /// Memory of the process at full load, time from its start until it is ready.
     Process,
 }

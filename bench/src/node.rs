@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use api::Operations;
 use api::passwords::Cost;
-use convolog::node::{ApiSettings, Databases, Nats, Node, NodeDatabases, NodeSettings};
+use convolog::node::{ApiSettings, Databases, Nats, Node, NodeDatabases, NodeSettings, system_clock};
 use convolog::secrets::NatsPasswords;
 use projector::{ProjectorSettings, RelaySettings};
 use serde::{Deserialize, Serialize};
@@ -49,12 +49,12 @@ pub(crate) struct NodeProcess {
 }
 
 impl NodeProcess {
-    pub(crate) async fn start(services: &Services, workers: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn start(services: &Services, database: &str, workers: bool) -> anyhow::Result<Self> {
         let roles = services.secrets.roles();
         let start = Start {
-            api: services.url_as("convolog_api", &roles.api),
-            projector: services.url_as("convolog_projector", &roles.projector),
-            relay: services.url_as("convolog_relay", &roles.relay),
+            api: services.url_as(database, "convolog_api", &roles.api),
+            projector: services.url_as(database, "convolog_projector", &roles.projector),
+            relay: services.url_as(database, "convolog_relay", &roles.relay),
             nats_url: services.nats_access().url,
             nats_passwords: services.secrets.nats().clone(),
             signing_seed: services.secrets.signing_seed()?,
@@ -153,6 +153,7 @@ fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSetti
                     log: LogSettings::default(),
                     operations: Operations::default(),
                     server: api::ServerSettings::default(),
+                    clock: system_clock,
                 })
             })
             .transpose()?,

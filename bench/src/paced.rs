@@ -21,6 +21,8 @@ use crate::{machine, process};
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Pace {
     pub(crate) per_second: u32,
+    /// Commands that are sent before it is over do not count: connections and plans are new, and workers may just have begun.
+    pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
     pub(crate) read_back: bool,
     pub(crate) nats_url: String,
@@ -30,6 +32,7 @@ pub(crate) struct Pace {
 /// How long the last command may take to become visible.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 struct Sent {
     tenant: Uuid,
     seq: u64,
@@ -45,10 +48,14 @@ pub(crate) async fn run(plan: &Plan, clients: Vec<Client>, pace: &Pace) -> anyho
     anyhow::ensure!(bus.ready(PATIENCE).await, "NATS is away");
     let mut rings = bus.projected().subscribe().await?;
     bus.flush().await?;
-    let cpu_before = begin()?;
     let tick = Duration::from_secs(1) / pace.per_second;
     let first = Instant::now() + tick;
-    let until = first + pace.measured;
+    let from = first + pace.warm_up;
+    let until = from + pace.measured;
+    let clock = async {
+        tokio::time::sleep_until(from.into()).await;
+        begin()
+    };
     let count = u32::try_from(clients.len())?;
     let sending = futures_util::future::try_join_all((0..count).zip(clients).map(|(n, mut client)| async move {
         let mut dice = Dice::new(n as usize);
@@ -70,15 +77,16 @@ pub(crate) async fn run(plan: &Plan, clients: Vec<Client>, pace: &Pace) -> anyho
         anyhow::Ok(sent)
     }));
     let mut heard: HashMap<Uuid, Vec<(u64, Instant)>> = HashMap::new();
-    let mut sending = std::pin::pin!(sending);
-    let sent = loop {
+    let mut sending = std::pin::pin!(futures_util::future::try_join(clock, sending));
+    let (cpu_before, mut sent) = loop {
         tokio::select! {
             biased;
             ring = rings.next() => note(&mut heard, ring),
-            sent = &mut sending => break sent?.into_iter().flatten().collect::<Vec<_>>(),
+            sent = &mut sending => break sent.map(|(cpu, sent)| (cpu, sent.concat()))?,
         }
     };
-    let seconds = first.elapsed().as_secs_f64();
+    let seconds = from.elapsed().as_secs_f64();
+    sent.retain(|it| it.at >= from);
     let load = process::cpu_seconds(std::process::id()) - cpu_before;
     let visible_at = |heard: &HashMap<Uuid, Vec<(u64, Instant)>>, it: &Sent| {
         heard.get(&it.tenant).and_then(|rings| rings.iter().find(|(seq, _)| *seq >= it.seq)).map(|(_, at)| *at)

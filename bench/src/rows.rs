@@ -2,14 +2,17 @@
 
 mod aims;
 mod overload;
+mod projected;
+mod reads;
 mod rebuild;
+mod scale;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum as _;
 use serde_json::json;
-use sqlx::Executor as _;
+use sqlx::{Executor as _, PgPool};
 
 use crate::fleet::{Fleet, Target};
 use crate::load::{self, Figures, Plan, Shape};
@@ -18,7 +21,7 @@ use crate::node::NodeProcess;
 use crate::paced::Pace;
 use crate::raw::{self, Raw};
 use crate::report::{Aim, Report};
-use crate::services::Services;
+use crate::services::{DATABASE, Services};
 use crate::{Group, Settings, process};
 
 /// How much is measured.
@@ -31,6 +34,8 @@ struct Size {
     sessions: usize,
     /// Events that are rebuilt, at least.
     rebuilt: i32,
+    /// Tenants of the smallest database of those that are compared by size.
+    scaled_tenants: usize,
     starts: usize,
 }
 
@@ -42,6 +47,7 @@ const QUICK: Size = Size {
     tenants: 1000,
     sessions: 4,
     rebuilt: 40_000,
+    scaled_tenants: 5,
     starts: 3,
 };
 
@@ -53,6 +59,7 @@ const FULL: Size = Size {
     tenants: 1000,
     sessions: 20,
     rebuilt: 200_000,
+    scaled_tenants: 20,
     starts: 5,
 };
 
@@ -83,12 +90,12 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     let machine = Machine::facts(&services).await?;
     tell(&format!("founding {} tenants with {} sessions each", size.tenants, size.sessions))?;
     raw::prepare(&services).await?;
-    let database = services.api_database().await?;
+    let database = services.api_database(DATABASE).await?;
     let fleet = Fleet::found(&database, services.secrets.signing_seed()?, size.tenants, size.sessions).await?;
     database.close().await;
     // As autovacuum does it on a database in use, only sooner.
     services.admin.execute("vacuum analyze").await?;
-    let node = NodeProcess::start(&services, false).await?;
+    let node = NodeProcess::start(&services, DATABASE, false).await?;
     let mut bench = Bench { services, fleet, node, size, report: Report::default(), last_raw: None };
     tell("posting into every session once")?;
     bench.load_each().await?;
@@ -100,7 +107,10 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
             Group::Hot => bench.hot().await?,
             Group::Single => bench.single().await?,
             Group::Overload => bench.overload().await?,
+            Group::Projected => bench.projected().await?,
             Group::Rebuild => bench.rebuild().await?,
+            Group::Reads => bench.reads().await?,
+            Group::Scale => bench.scale().await?,
             Group::Process => bench.process().await?,
         }
     }
@@ -117,6 +127,22 @@ fn tell(line: &str) -> anyhow::Result<()> {
 
 fn mean(before: f64, after: f64) -> f64 {
     f64::midpoint(before, after)
+}
+
+/// Events that are in the log and not in the read tables.
+async fn lag(admin: &PgPool) -> anyhow::Result<i32> {
+    let sql = "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::int
+               from tenant_heads h left join projection_checkpoints c using (tenant_id)";
+    Ok(sqlx::query_scalar(sql).fetch_one(admin).await?)
+}
+
+async fn drained(admin: &PgPool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while lag(admin).await? > 0 {
+        anyhow::ensure!(begun.elapsed() < Duration::from_secs(120), "the projector does not reach the log's end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// CPU per command and how busy the cores were; the former hardly depends on what else the machine does.
@@ -145,7 +171,7 @@ impl Bench {
     }
 
     async fn load_each(&mut self) -> anyhow::Result<()> {
-        let plan = self.plan(64, Shape::Each, <[Target]>::to_vec)?;
+        let plan = self.plan(64, Shape::Each { times: 1 }, <[Target]>::to_vec)?;
         load::run(&self.services, &self.node, &plan).await.map(drop)
     }
 
@@ -213,7 +239,7 @@ impl Bench {
         for _ in 0..self.size.rounds {
             let before = self.raw(RAW_CLIENTS).await?;
             self.node.workers_on().await?;
-            self.drained().await?;
+            self.published().await?;
             let shape = Shape::ClosedLoop { warm_up: self.size.warm_up, measured: self.size.measured };
             let plan = self.plan(64, shape, <[Target]>::to_vec)?;
             self.last_raw = None;
@@ -224,7 +250,7 @@ impl Bench {
                 let figures = loop {
                     tokio::select! {
                         figures = &mut load => break figures?,
-                        () = tokio::time::sleep(Duration::from_secs(1)) => lags.push(self.lag().await?),
+                        () = tokio::time::sleep(Duration::from_secs(1)) => lags.push(lag(&self.services.admin).await?),
                     }
                 };
                 (figures, lags)
@@ -248,20 +274,21 @@ impl Bench {
         Ok(())
     }
 
-    /// Events that are in the log and not in the read tables.
-    async fn lag(&self) -> anyhow::Result<i32> {
-        let sql = "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::int
-                   from tenant_heads h left join projection_checkpoints c using (tenant_id)";
-        Ok(sqlx::query_scalar(sql).fetch_one(&self.services.admin).await?)
+    /// Until the projector has come to the end of the log.
+    async fn drained(&self) -> anyhow::Result<()> {
+        drained(&self.services.admin).await
     }
 
-    async fn drained(&self) -> anyhow::Result<()> {
+    /// Until the relay has come there, too: what was written while it was paused delays nothing that is written now.
+    async fn published(&self) -> anyhow::Result<()> {
+        let sql = "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::int
+                   from tenant_heads h left join relay_cursors c using (tenant_id)";
         let begun = Instant::now();
-        while self.lag().await? > 0 {
-            anyhow::ensure!(begun.elapsed() < Duration::from_secs(120), "the projector does not reach the log's end");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        while sqlx::query_scalar::<_, i32>(sql).fetch_one(&self.services.admin).await? > 0 {
+            anyhow::ensure!(begun.elapsed() < Duration::from_secs(120), "the relay does not reach the log's end");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
+        self.drained().await
     }
 
     async fn hot(&mut self) -> anyhow::Result<()> {
@@ -319,7 +346,7 @@ impl Bench {
         for _ in 0..self.size.rounds {
             let before = self.raw(1).await?;
             self.node.workers_on().await?;
-            self.drained().await?;
+            self.published().await?;
             self.last_raw = None;
             let rung = self.paced(false).await?;
             let read_back = self.paced(true).await?;
@@ -353,6 +380,7 @@ impl Bench {
         let nats = self.services.nats_access();
         let pace = Pace {
             per_second: PACE,
+            warm_up: self.size.warm_up,
             measured: self.size.measured,
             read_back,
             nats_url: nats.url,
@@ -365,7 +393,7 @@ impl Bench {
     /// A node of its own, so that what other rows have done to the first does not count.
     async fn process(&mut self) -> anyhow::Result<()> {
         for start in 1..=self.size.starts {
-            let node = NodeProcess::start(&self.services, true).await?;
+            let node = NodeProcess::start(&self.services, DATABASE, true).await?;
             let milliseconds = node.start_to_ready.as_secs_f64() * 1e3;
             self.report.add(aims::START, milliseconds, "API, relay and projector".into(), &json!(milliseconds))?;
             if start < self.size.starts {

@@ -13,7 +13,8 @@ use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Stor
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use store::{ApiDatabase, ConnectionSettings, ensure_database, migrate};
 
-const DATABASE: &str = "convolog";
+/// The product's database.
+pub(crate) const DATABASE: &str = "convolog";
 const RAW_DATABASE: &str = "raw";
 
 pub(crate) struct Services {
@@ -58,12 +59,8 @@ impl Services {
             Postgres::start(&binaries, PostgresOptions::new(kept("postgres"))),
             Nats::start(&binaries, nats)
         )?;
-        let maintenance = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1)?;
-        ensure_database(&maintenance, DATABASE).await?;
-        ensure_database(&maintenance, RAW_DATABASE).await?;
-        let admin_url = postgres.admin_url(DATABASE);
-        migrate(&ConnectionSettings::from_url("DATABASE_URL", &admin_url, 1)?, &secrets.roles().logins()).await?;
-        let admin = PgPoolOptions::new().max_connections(2).connect(&admin_url).await?;
+        ensure_database(&maintenance(&postgres)?, RAW_DATABASE).await?;
+        let admin = product_database(&postgres, &secrets, DATABASE).await?;
         Ok(Self { postgres, nats, folder, binaries, secrets, admin })
     }
 
@@ -75,15 +72,25 @@ impl Services {
         NatsAccess { url: self.nats.url(), passwords: self.secrets.nats().all() }
     }
 
-    /// The URL of the product's database as one of its roles.
-    pub(crate) fn url_as(&self, role: &str, password: &str) -> String {
-        format!("postgres://{role}:{password}@127.0.0.1:{}/{DATABASE}", self.postgres.port())
+    /// The URL of a database of the product as one of its roles.
+    pub(crate) fn url_as(&self, database: &str, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", self.postgres.port())
     }
 
-    /// The product's database as the API's role.
-    pub(crate) async fn api_database(&self) -> anyhow::Result<ApiDatabase> {
-        let url = self.url_as("convolog_api", &self.secrets.roles().api);
+    /// A database of the product as the API's role.
+    pub(crate) async fn api_database(&self, database: &str) -> anyhow::Result<ApiDatabase> {
+        let url = self.url_as(database, "convolog_api", &self.secrets.roles().api);
         Ok(ApiDatabase::connect(ConnectionSettings::from_url("DATABASE_URL", &url, 16)?).await?)
+    }
+
+    /// The superuser's URL of a database of the product.
+    pub(crate) fn admin_url(&self, database: &str) -> String {
+        self.postgres.admin_url(database)
+    }
+
+    /// Makes another database of the product, and a superuser's connections to it.
+    pub(crate) async fn new_database(&self, database: &str) -> anyhow::Result<PgPool> {
+        product_database(&self.postgres, &self.secrets, database).await
     }
 
     /// The superuser's URL of the database for raw inserts.
@@ -117,4 +124,15 @@ impl Services {
         self.folder.removed().await;
         Ok(())
     }
+}
+
+fn maintenance(postgres: &Postgres) -> anyhow::Result<ConnectionSettings> {
+    Ok(ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1)?)
+}
+
+async fn product_database(postgres: &Postgres, secrets: &Secrets, database: &str) -> anyhow::Result<PgPool> {
+    ensure_database(&maintenance(postgres)?, database).await?;
+    let url = postgres.admin_url(database);
+    migrate(&ConnectionSettings::from_url("DATABASE_URL", &url, 1)?, &secrets.roles().logins()).await?;
+    Ok(PgPoolOptions::new().max_connections(2).connect(&url).await?)
 }

@@ -9,4 +9,4 @@ mod world;
 pub use client::{Reply, User};
 pub use cluster::{TestDatabase, database, start_nats};
 pub use mt_bench::{Conversation, conversations};
-pub use world::{World, WorldSettings, eventually};
+pub use world::{PASSWORD, World, WorldSettings, eventually};

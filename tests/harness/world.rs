@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::passwords::Cost;
 use api::{Operations, ServerSettings};
-use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings};
+use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings, system_clock};
 use local::Nats;
 use projector::{ProjectorSettings, RelaySettings};
 use reqwest::Method;
@@ -71,7 +71,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The signing key of all nodes of all tests.
 const SEED: [u8; 32] = [7; 32];
 /// The password of every user.
-pub(crate) const PASSWORD: &str = "nobody guesses this one";
+pub const PASSWORD: &str = "nobody guesses this one";
 /// The issuer of all nodes, so that a token of one is good at the other.
 const PUBLIC_URL: &str = "http://convolog.test";
 
@@ -111,6 +111,7 @@ impl World {
                 log: settings.log.clone(),
                 operations: settings.operations.clone(),
                 server: settings.server.clone(),
+                clock: system_clock,
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),
             projector: (first && settings.projector).then(|| ProjectorSettings::named(&holder)),

@@ -113,3 +113,35 @@ pub(super) const START: Aim = Aim {
     goal: 200.0,
     more_is_better: false,
 };
+
+pub(super) const NEVER_PROJECTED: Aim = Aim {
+    name: "never-projected",
+    what: "rows that differ from the log after concurrent appends, with all connections of relay and projector lost again and again",
+    unit: "",
+    bar: 0.0,
+    goal: 0.0,
+    more_is_better: false,
+};
+
+pub(super) const READS_LIST: Aim = Aim {
+    name: "reads-list",
+    what: "pages of messages per second under row-level security ÷ the same statements and round trips by a superuser",
+    unit: "",
+    bar: 0.95,
+    goal: 1.0,
+    more_is_better: true,
+};
+
+pub(super) const READS_POINT: Aim = Aim { name: "reads-point", what: "the same, reads of one session", ..READS_LIST };
+
+pub(super) const SCALE_EVENTS: Aim = Aim {
+    name: "scale-events",
+    what: "p50 of one client's commands, pages and reads with 100 × the events ÷ without; the worst of the three",
+    unit: "",
+    bar: 1.2,
+    goal: 1.1,
+    more_is_better: false,
+};
+
+pub(super) const SCALE_TENANTS: Aim =
+    Aim { name: "scale-tenants", what: "the same with 100 × the tenants", ..SCALE_EVENTS };

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Bench, aims, mean, tell};
 use crate::process;
+use crate::services::DATABASE;
 
 /// Of a rebuild that has the machine for itself.
 const WORKERS: usize = 2;
@@ -51,7 +52,7 @@ impl Bench {
             self.add_rebuild(aims::REBUILD_EMPTY, &filled, (&after, &last), events)?;
         }
         self.node.workers_on().await?;
-        self.drained().await?;
+        self.published().await?;
         for _ in 0..self.size.rounds {
             let before = self.paced(false).await?;
             let (during, replays) = {
@@ -107,8 +108,8 @@ impl Bench {
         Ok(events)
     }
 
-    async fn replay(&self) -> anyhow::Result<Replay> {
-        let url = self.services.url_as("convolog_projector", &self.services.secrets.roles().projector);
+    pub(super) async fn replay(&self) -> anyhow::Result<Replay> {
+        let url = self.services.url_as(DATABASE, "convolog_projector", &self.services.secrets.roles().projector);
         let connections = u32::try_from(WORKERS)? + 1;
         let settings = ConnectionSettings::from_url("DATABASE_URL", &url, connections)?;
         Ok(Replay::new(ProjectorDatabase::connect(settings).await?, Sizes::default()).await?)

@@ -43,6 +43,7 @@ pub mod server;
 mod sessions;
 mod spans;
 mod state;
+pub mod statements;
 pub mod stream;
 pub mod tokens;
 pub mod trace_context;

@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     command::{self, Created, created, refused},
     conditions::NoCondition,
-    costs::{self, NewCost, Total},
+    costs::{NewCost, Total},
     cursor::{Cursor, Scope},
     error::{Code, Error},
     idempotency::IdempotencyKey,
@@ -28,6 +28,7 @@ use crate::{
     reads::{Answer, Read},
     sessions::rejected,
     state::Api,
+    statements,
     trace_context::Origin,
     violation::Violation,
 };
@@ -221,9 +222,9 @@ pub(crate) async fn list(
     PathParams(session): PathParams<Uuid>,
     Query(query): Query<ListMessages>,
 ) -> Result<Answer<Page<MessageRow>>, Error> {
-    let (order, comparison, start) = match query.order {
-        Order::Asc => ("asc", ">", 0),
-        Order::Desc => ("desc", "<", i64::MAX),
+    let (order, newest_first, start) = match query.order {
+        Order::Asc => ("asc", false, 0),
+        Order::Desc => ("desc", true, i64::MAX),
     };
     let tenant = caller.context.tenant();
     let filters = format!("session={session}");
@@ -231,7 +232,7 @@ pub(crate) async fn list(
     let [from] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or([start]);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
-    let exists: Option<i32> = sqlx::query_scalar("select 1 from sessions where tenant_id = $1 and id = $2")
+    let exists: Option<i32> = sqlx::query_scalar(statements::SESSION_EXISTS)
         .bind(tenant.0)
         .bind(session)
         .fetch_optional(read.connection())
@@ -239,14 +240,7 @@ pub(crate) async fn list(
     if exists.is_none() {
         return Err(Error::not_found());
     }
-    let sql = format!(
-        "select id, session_id, role, content, attachments::text as attachments, metadata::text as metadata,
-                posted_at, version, {cost}
-         from messages m where tenant_id = $1 and session_id = $2 and version {comparison} $3
-         order by version {order} limit $4",
-        cost = costs::column("message_costs", "message_id = m.id"),
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query(sqlx::AssertSqlSafe(statements::messages(newest_first)))
         .bind(tenant.0)
         .bind(session)
         .bind(from)

@@ -18,6 +18,7 @@ use crate::{
     error::{Code, Error},
     openapi::{Answers, Header, Operation},
     state::Api,
+    statements::CHECKPOINT,
 };
 
 /// Names the number of the log that an answer reflects.
@@ -186,9 +187,6 @@ fn paused(seq: u64) -> Error {
 }
 
 const HEAD: &str = "select seq, 0, false from tenant_heads where tenant_id = $1 and $2 <> ''";
-const CHECKPOINT: &str = "select seq, parked, paused is not null from projection_checkpoints
-                          where tenant_id = $1 and group_name = $2";
-
 async fn find(tx: &mut TenantTx, sql: &'static str) -> Result<Place, Error> {
     let tenant = tx.tenant().0;
     let found: Option<(i64, i32, bool)> =

@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     command::{self, Changed, Created, changed, created, id_taken, refused},
     conditions::{IfMatch, NoCondition, mismatch},
-    costs::{self, Total},
+    costs::Total,
     cursor::{Cursor, Scope},
     error::{Code, Error},
     idempotency::IdempotencyKey,
@@ -27,6 +27,7 @@ use crate::{
     path::PathParams,
     reads::{Answer, Read, Versioned},
     state::Api,
+    statements::{self, session_columns},
     trace_context::Origin,
 };
 
@@ -213,15 +214,6 @@ pub(crate) fn rejected(rejection: Rejection) -> Error {
     }
 }
 
-/// The columns that [`SessionRow::from_row`] reads, of an alias `s` of the tenant `$1`.
-fn columns() -> String {
-    let cost = costs::column("session_costs", "session_id = s.id");
-    format!(
-        "s.id, s.status, s.mode, s.widget_id, s.meeting_id, s.personality_id, s.metadata::text as metadata,
-         s.message_count, s.started_at, s.ended_at, s.last_message_at, s.version, s.seq, {cost}"
-    )
-}
-
 impl SessionRow {
     fn from_row(row: &PgRow) -> Result<Self, Error> {
         Ok(Self {
@@ -261,14 +253,11 @@ pub(crate) async fn read(
 ) -> Result<Versioned<SessionRow>, Error> {
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     let tenant = read.tenant();
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "select {} from sessions s where s.tenant_id = $1 and s.id = $2",
-        columns()
-    )))
-    .bind(tenant)
-    .bind(id)
-    .fetch_optional(read.connection())
-    .await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(statements::session()))
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(read.connection())
+        .await?;
     let session = SessionRow::from_row(&row.ok_or_else(Error::not_found)?)?;
     read.answer_version(session.version.cast_unsigned(), &session).await
 }
@@ -300,7 +289,7 @@ pub(crate) async fn list(
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
     // A statement per set of filters: `$2 is null or …` would keep the planner from the index.
-    let mut sql = format!("select {} from sessions s where s.tenant_id = $1 and s.seq < $2", columns());
+    let mut sql = format!("select {} from sessions s where s.tenant_id = $1 and s.seq < $2", session_columns());
     for (parameter, column) in (4..).zip([status.map(|_| "status"), mode.map(|_| "mode")].into_iter().flatten()) {
         sql.push_str(&format!(" and s.{column} = ${parameter}"));
     }

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use api::passwords::{Cost, Passwords, WAITING};
 use api::tokens::{Signer, Tokens};
 use api::worker::Worker;
-use api::{Api, Operations, OperatorToken, ServerSettings};
+use api::{Api, Clock, Operations, OperatorToken, ServerSettings};
 use bus::{Bus, User};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use projector::{Projector, ProjectorSettings, Relay, RelaySettings, Standing};
 use store::{ApiDatabase, ConnectionSettings, Log, LogSettings, OnCommit, PoolMeter, ProjectorDatabase, RelayDatabase};
 use tokio::net::TcpListener;
@@ -88,6 +88,14 @@ pub struct ApiSettings {
     pub operations: Operations,
     /// How much the server takes on.
     pub server: ServerSettings,
+    /// Where the time comes from: [`system_clock`], but in tests.
+    pub clock: Clock,
+}
+
+/// The time of the machine.
+#[expect(clippy::disallowed_methods, reason = "this is where the API gets its clock")]
+pub fn system_clock() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// What a node runs.
@@ -215,10 +223,8 @@ impl Node {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let cost = settings.password_cost;
         let passwords = tokio::task::spawn_blocking(move || Passwords::new(cost, cores, WAITING)).await??;
-        #[expect(clippy::disallowed_methods, reason = "this is where the API gets its clock")]
-        let clock = Utc::now;
         let written = (log.clone(), on_commit.clone());
-        let app = Api::new(database.clone(), bus, written, tokens, passwords, clock, operations);
+        let app = Api::new(database.clone(), bus, written, tokens, passwords, settings.clock, operations);
         let stop = CancellationToken::new();
         let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);

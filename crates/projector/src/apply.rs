@@ -3,6 +3,9 @@
 use std::time::Instant;
 
 use domain::TenantId;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{AssertSqlSafe, FromRow, Postgres};
 use store::{CrashPoint, ProjectorDatabase, TenantsTx, Work};
 
 use crate::dead_letters::Skips;
@@ -76,33 +79,48 @@ pub(crate) async fn write_rows(tx: &mut TenantsTx, facts: &[Projected<'_>]) -> R
 /// of the moved tenants of whom streams are parked, with where they are now. Locks in tenant order, and does not wait for
 /// whoever rebuilds a tenant's rows.
 pub(crate) async fn compare_and_set(tx: &mut TenantsTx, steps: &[Step]) -> Result<(Vec<TenantId>, Parked), Error> {
-    let moved: Vec<(uuid::Uuid, i64, i32)> = sqlx::query_as(
+    // One tenant has a statement of its own, which is planned once.
+    let query = match steps {
+        [step] => moving("(select $1, $2, $3, $4)", "c.tenant_id = $1")
+            .bind(step.tenant.0)
+            .bind(step.after.cast_signed())
+            .bind(step.last().cast_signed())
+            .bind(step.epoch),
+        _ => moving("unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[])", "c.tenant_id = any($1)")
+            .bind(steps.iter().map(|step| step.tenant.0).collect::<Vec<_>>())
+            .bind(steps.iter().map(|step| step.after.cast_signed()).collect::<Vec<_>>())
+            .bind(steps.iter().map(|step| step.last().cast_signed()).collect::<Vec<_>>())
+            .bind(steps.iter().map(|step| step.epoch).collect::<Vec<_>>()),
+    };
+    let moved: Vec<(uuid::Uuid, i64, i32)> = query
+        .bind(READ_MODEL)
+        .bind(read_model_version())
+        .bind(Work::ReadModel.as_str())
+        .fetch_all(tx.connection())
+        .await?;
+    let is_moved = |tenant: &TenantId| moved.iter().any(|(it, ..)| *it == tenant.0);
+    let missed = steps.iter().map(|step| step.tenant).filter(|tenant| !is_moved(tenant)).collect();
+    let parked = moved.iter().filter(|(_, _, parked)| *parked > 0);
+    Ok((missed, parked.map(|(tenant, seq, _)| (TenantId(*tenant), seq.cast_unsigned())).collect()))
+}
+
+fn moving<'q, O>(steps: &str, tenants: &str) -> QueryAs<'q, Postgres, O, PgArguments>
+where
+    O: for<'r> FromRow<'r, PgRow>,
+{
+    sqlx::query_as(AssertSqlSafe(format!(
         "with mine as materialized (
            select c.tenant_id, c.group_name, n.after, n.last, n.epoch
            from projection_checkpoints c
-           join unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) as n (tenant, after, last, epoch)
-             on c.tenant_id = n.tenant
-           where c.tenant_id = any($1) and c.group_name = $5
+           join {steps} as n (tenant, after, last, epoch) on c.tenant_id = n.tenant
+           where {tenants} and c.group_name = $5
            order by c.tenant_id for update of c skip locked)
          update projection_checkpoints c set seq = m.last, epoch = m.epoch, paused = null
          from mine m
          where c.tenant_id = m.tenant_id and c.group_name = m.group_name and c.seq = m.after and c.version = $6
            and exists (select from leases l where l.work = $7 and l.shard = c.shard and l.epoch = m.epoch)
-         returning c.tenant_id, c.seq, c.parked",
-    )
-    .bind(steps.iter().map(|step| step.tenant.0).collect::<Vec<_>>())
-    .bind(steps.iter().map(|step| step.after.cast_signed()).collect::<Vec<_>>())
-    .bind(steps.iter().map(|step| step.last().cast_signed()).collect::<Vec<_>>())
-    .bind(steps.iter().map(|step| step.epoch).collect::<Vec<_>>())
-    .bind(READ_MODEL)
-    .bind(read_model_version())
-    .bind(Work::ReadModel.as_str())
-    .fetch_all(tx.connection())
-    .await?;
-    let is_moved = |tenant: &TenantId| moved.iter().any(|(it, ..)| *it == tenant.0);
-    let missed = steps.iter().map(|step| step.tenant).filter(|tenant| !is_moved(tenant)).collect();
-    let parked = moved.iter().filter(|(_, _, parked)| *parked > 0);
-    Ok((missed, parked.map(|(tenant, seq, _)| (TenantId(*tenant), seq.cast_unsigned())).collect()))
+         returning c.tenant_id, c.seq, c.parked"
+    )))
 }
 
 /// Tenants with parked streams, and the number that their rows reflect.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::session::{Event, Started};
 use domain::{Fact, RecordedEvent};
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use uuid::Uuid;
 
 use crate::projection::{Projected, Projection, Table, Write};
@@ -135,27 +137,39 @@ async fn insert(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<
 /// Sessions that began before this batch.
 async fn update(connection: &mut PgConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
     let old: Vec<_> = changes.iter().filter(|(_, change)| change.started.is_none()).collect();
-    if old.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
+    // Most batches are one event: its statement is planned once, that with arrays every time.
+    let query = match *old {
+        [] => return Ok(()),
+        [((tenant, id), change)] => update_from("(select $1, $2, $3, $4, $5, $6)")
+            .bind(*tenant)
+            .bind(*id)
+            .bind(change.messages)
+            .bind(change.last_message_at)
+            .bind(change.ended.map(|(at, _)| at))
+            .bind(change.ended.map(|(_, version)| version)),
+        _ => update_from(
+            "unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[])",
+        )
+        .bind(old.iter().map(|((tenant, _), _)| *tenant).collect::<Vec<_>>())
+        .bind(old.iter().map(|((_, id), _)| *id).collect::<Vec<_>>())
+        .bind(old.iter().map(|(_, change)| change.messages).collect::<Vec<_>>())
+        .bind(old.iter().map(|(_, change)| change.last_message_at).collect::<Vec<_>>())
+        .bind(old.iter().map(|(_, change)| change.ended.map(|(at, _)| at)).collect::<Vec<_>>())
+        .bind(old.iter().map(|(_, change)| change.ended.map(|(_, version)| version)).collect::<Vec<_>>()),
+    };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+fn update_from(changes: &str) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(AssertSqlSafe(format!(
         "update sessions s set
            message_count = s.message_count + c.messages,
            last_message_at = greatest(s.last_message_at, c.last_message),
            ended_at = coalesce(c.ended, s.ended_at),
            status = case when c.ended is null then s.status else 'ended' end,
            version = coalesce(c.version, s.version)
-         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[])
-           as c (tenant, id, messages, last_message, ended, version)
-         where s.tenant_id = c.tenant and s.id = c.id",
-    )
-    .bind(old.iter().map(|((tenant, _), _)| *tenant).collect::<Vec<_>>())
-    .bind(old.iter().map(|((_, id), _)| *id).collect::<Vec<_>>())
-    .bind(old.iter().map(|(_, change)| change.messages).collect::<Vec<_>>())
-    .bind(old.iter().map(|(_, change)| change.last_message_at).collect::<Vec<_>>())
-    .bind(old.iter().map(|(_, change)| change.ended.map(|(at, _)| at)).collect::<Vec<_>>())
-    .bind(old.iter().map(|(_, change)| change.ended.map(|(_, version)| version)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+         from {changes} as c (tenant, id, messages, last_message, ended, version)
+         where s.tenant_id = c.tenant and s.id = c.id"
+    )))
 }

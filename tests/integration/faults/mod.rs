@@ -6,6 +6,7 @@ pub(crate) mod outside;
 
 pub(crate) mod chain_guard;
 mod checkpoints;
+mod clock;
 pub(crate) mod group_version;
 mod leases;
 mod min_seq;

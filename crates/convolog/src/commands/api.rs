@@ -9,7 +9,7 @@ use store::LogSettings;
 use super::serving::{self, HttpSettings};
 use super::{Exit, Failure};
 use crate::attach::{API_CONNECTIONS, Attached, Role};
-use crate::node::{ApiSettings, Node, NodeDatabases, NodeSettings};
+use crate::node::{ApiSettings, Node, NodeDatabases, NodeSettings, system_clock};
 use crate::settings::{ServiceSettings, secret};
 
 /// Shown below the help.
@@ -57,6 +57,7 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
                 log: LogSettings::default(),
                 operations,
                 server: api::ServerSettings::default(),
+                clock: system_clock,
             }),
             relay: None,
             projector: None,

@@ -13,7 +13,7 @@ use store::LogSettings;
 
 use super::serving::{self, HttpSettings};
 use super::{Exit, Failure, UserFolders};
-use crate::node::{ApiSettings, Node, NodeSettings};
+use crate::node::{ApiSettings, Node, NodeSettings, system_clock};
 use crate::secrets::Secrets;
 use crate::seed::{self, Demo, seed};
 use crate::services::{Services, places};
@@ -75,6 +75,7 @@ async fn start_node(
             log: LogSettings::default(),
             operations,
             server: api::ServerSettings::default(),
+            clock: system_clock,
         }),
         relay: Some(RelaySettings::named(&services.holder)),
         projector: Some(ProjectorSettings::named(&services.holder)),
