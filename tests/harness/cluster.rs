@@ -5,16 +5,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use convolog::node::{Databases, Nats as NatsAccess};
 use convolog::secrets::{NatsPasswords, Secrets};
-use local::{Binaries, Nats, NatsOptions, Places, Postgres, PostgresOptions, Storage, ThrowAwayDir};
+use local::{Binaries, Nats, NatsOptions, Places, Storage, ThrowAwayDir};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgConnection};
 use store::{ConnectionSettings, migrate, prepare_cluster_and_database};
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::postgres::Server;
+
 const TEMPLATE: &str = "convolog_template";
 
 struct Cluster {
-    postgres: Postgres,
+    postgres: Server,
     secrets: Secrets,
 }
 
@@ -24,7 +26,7 @@ static BINARIES: OnceCell<(Binaries, Places)> = OnceCell::const_new();
 static CLONING: Mutex<()> = Mutex::const_new(());
 static DATABASES: AtomicUsize = AtomicUsize::new(0);
 
-async fn binaries() -> &'static (Binaries, Places) {
+pub(crate) async fn binaries() -> &'static (Binaries, Places) {
     let provide = async || {
         #[expect(
             clippy::disallowed_methods,
@@ -47,9 +49,7 @@ async fn binaries() -> &'static (Binaries, Places) {
 
 async fn cluster() -> &'static Cluster {
     let start = async || {
-        let (binaries, places) = binaries().await;
-        let storage = Storage::ThrowAway(ThrowAwayDir::new(places).unwrap());
-        let postgres = Postgres::start(binaries, PostgresOptions::new(storage)).await.unwrap();
+        let postgres = Server::start().await;
         let secrets = Secrets::random().unwrap();
         let admin = ConnectionSettings::from_url("DATABASE_URL", &postgres.admin_url("postgres"), 1).unwrap();
         store::ensure_database(&admin, TEMPLATE).await.unwrap();
@@ -63,7 +63,6 @@ async fn cluster() -> &'static Cluster {
 /// A migrated database of a test's own.
 pub struct TestDatabase {
     name: String,
-    log: PathBuf,
     /// Its URL as the superuser.
     pub admin_url: String,
     /// As the superuser: to look at everything and to break things.
@@ -93,8 +92,7 @@ pub async fn database() -> TestDatabase {
         projector: admin_settings.as_role("convolog_projector", &roles.projector, 6),
         relay: admin_settings.as_role("convolog_relay", &roles.relay, 3),
     };
-    let log = cluster.postgres.log();
-    TestDatabase { name, log, admin: pool(&admin_url).await, admin_url, databases }
+    TestDatabase { name, admin: pool(&admin_url).await, admin_url, databases }
 }
 
 async fn pool(url: &str) -> PgPool {
@@ -118,9 +116,9 @@ pub async fn start_nats() -> (Nats, NatsAccess) {
 
 impl TestDatabase {
     /// What the server has logged as an error of this database, without connections that a test has killed.
-    pub fn logged_errors(&self) -> Vec<String> {
+    pub async fn logged_errors(&self) -> Vec<String> {
         let mark = format!("@{} ERROR:", self.name);
-        let log = std::fs::read_to_string(&self.log).unwrap();
+        let log = cluster().await.postgres.log().await;
         log.lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
     }
 

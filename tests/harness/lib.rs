@@ -4,6 +4,7 @@
 mod client;
 mod cluster;
 mod mt_bench;
+mod postgres;
 mod world;
 
 pub use client::{Reply, User};

@@ -149,6 +149,14 @@ fn the_image_is_built_with_the_version_of_rust_that_the_workspace_names() {
     assert!(dockerfile.contains(&format!("FROM rust:{version}-")), "{version}");
 }
 
+#[test]
+fn tests_in_containers_have_the_same_postgresql() {
+    let harness = std::fs::read_to_string(root().join("tests/harness/postgres/container.rs")).unwrap();
+    let compose = compose();
+    let (name, tag) = compose.services["postgres"].image.split_once(':').unwrap();
+    assert!(harness.contains(&format!(r#"const IMAGE: (&str, &str) = ("{name}", "{tag}");"#)), "{name}:{tag}");
+}
+
 /// A copy of the script's folder, in which it has made the secrets.
 fn secrets(folder: &Path) -> PathBuf {
     let copy = folder.join("docker");

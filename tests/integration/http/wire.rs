@@ -149,7 +149,7 @@ async fn odd_but_lawful_requests_mean_what_they_say_and_no_more() {
         assert_eq!(answer.status, status, "{method} {target} {headers}: {answer:?}");
     }
     assert_eq!(log_head(&world, user.tenant).await, before);
-    assert_eq!(world.database.logged_errors(), [] as [String; 0]);
+    assert_eq!(world.database.logged_errors().await, [] as [String; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

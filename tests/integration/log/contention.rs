@@ -50,7 +50,7 @@ async fn assert_no_database_errors(world: &World) {
             .unwrap();
     assert_eq!(deadlocks, 0);
     // Pools roll back on release, but outside a transaction; only statements that failed show in the log.
-    let errors = world.database.logged_errors();
+    let errors = world.database.logged_errors().await;
     assert!(errors.is_empty(), "after {rolled_back} rollbacks: {errors:?}");
 }
 

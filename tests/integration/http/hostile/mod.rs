@@ -38,7 +38,7 @@ impl Stage {
     async fn ends_at(&self, seq: u64) {
         assert_eq!(self.head().await, seq);
         self.world.drain().await;
-        assert_eq!(self.world.database.logged_errors(), [] as [String; 0]);
+        assert_eq!(self.world.database.logged_errors().await, [] as [String; 0]);
         assert_eq!(self.captured.text(), "");
     }
 }
