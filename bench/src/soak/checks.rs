@@ -101,8 +101,28 @@ pub(crate) async fn all(
     Ok(found.all())
 }
 
+/// Events of all logs that are not in the read tables, and that the relay has yet to publish.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Behind {
+    pub(crate) unprojected: u64,
+    pub(crate) unpublished: u64,
+}
+
+/// How far read tables and relay are behind.
+pub(crate) async fn behind(database: &PgPool) -> anyhow::Result<Behind> {
+    let (unprojected, unpublished): (i64, i64) = sqlx::query_as(
+        "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::bigint, coalesce(sum(h.seq - coalesce(r.seq, 0)), 0)::bigint
+         from tenant_heads h
+         left join projection_checkpoints c on c.tenant_id = h.tenant_id
+         left join relay_cursors r on r.tenant_id = h.tenant_id",
+    )
+    .fetch_one(database)
+    .await?;
+    Ok(Behind { unprojected: unprojected.cast_unsigned(), unpublished: unpublished.cast_unsigned() })
+}
+
 /// Tenants that are behind.
-pub(crate) async fn lag(database: &PgPool) -> anyhow::Result<Vec<String>> {
+async fn lag(database: &PgPool) -> anyhow::Result<Vec<String>> {
     Ok(sqlx::query_scalar(include_str!("lag.sql")).fetch_all(database).await?)
 }
 

@@ -57,6 +57,8 @@ const CLIENTS: usize = 2;
 const LOOK: Duration = Duration::from_secs(60);
 /// After so long without a command nothing may lag.
 const CALM: Duration = Duration::from_secs(15);
+/// Events that the relay publishes per second, at least: a NATS that was wiped gets all logs again, and they grow.
+const PUBLISHED_PER_SECOND: u64 = 1_000;
 /// Until then a command under way must have its outcome, when nothing is wrong any more.
 const OUTCOME: Duration = Duration::from_secs(60);
 /// Tokens are good for five minutes.
@@ -233,12 +235,7 @@ impl Soak {
             self.shared.over.store(true, Ordering::Relaxed);
             tokio::time::timeout(OUTCOME, self.shared.gate.close()).await.context("clients do not end")?;
         }
-        let begun = Instant::now();
-        while !checks::lag(&self.machines.admin).await?.is_empty() && begun.elapsed() < CALM {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let lagged = begun.elapsed();
-        self.report.longest_lag = self.report.longest_lag.max(lagged);
+        let lagged = self.calm().await?;
         books::fill(&self.shared, &self.books).await?;
         let (memory, books) = self.known();
         let tenants = &self.shared.front.tenants;
@@ -256,6 +253,23 @@ impl Soak {
             self.shared.violations.all().len()
         ));
         Ok(())
+    }
+
+    /// Waits until nothing lags, or for too long.
+    async fn calm(&mut self) -> anyhow::Result<Duration> {
+        let (begun, mut patience) = (Instant::now(), CALM);
+        loop {
+            let behind = checks::behind(&self.machines.admin).await?;
+            patience = patience.max(CALM + Duration::from_secs(behind.unpublished / PUBLISHED_PER_SECOND));
+            if behind.unprojected > 0 {
+                self.report.longest_lag = self.report.longest_lag.max(begun.elapsed());
+            }
+            let too_long = if behind.unprojected > 0 { CALM } else { patience };
+            if behind == checks::Behind::default() || begun.elapsed() > too_long {
+                return Ok(begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     fn known(&self) -> (Memory, Books) {

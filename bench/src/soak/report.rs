@@ -98,7 +98,11 @@ impl Report {
         writeln!(out, "reads with min_seq: {} answered, {} put off", memory.reads.0, memory.reads.1)?;
         let Books { heard, again, filled, .. } = books;
         writeln!(out, "consumer: {kept} events of ledgers, {heard} heard, {again} heard again, {filled} from the log")?;
-        writeln!(out, "nothing lagged {} s after the last command at the latest", seconds(self.longest_lag))?;
+        writeln!(
+            out,
+            "the read tables were at the end of their logs {} s after the last command at the latest",
+            seconds(self.longest_lag)
+        )?;
         for Violation { check, what } in violations {
             writeln!(out, "VIOLATION {check}: {what}")?;
         }

@@ -272,8 +272,9 @@ impl Relay {
 
     /// Whether the stream is in another life than when we last looked: noticed by us, or by another relay.
     async fn compare_stream(&mut self) -> Result<bool, Error> {
-        let stream = self.bus.events().ensure().await?;
+        // In this order: another relay may publish meanwhile, and what it remembers must not be compared with an older look.
         self.adopt(relay_state::load(self.database.pool()).await?);
+        let stream = self.bus.events().ensure().await?;
         let same = self.memory.created == Some(stream.created) && stream.last_sequence >= self.memory.last_sequence;
         if !same {
             let StreamMemory { generation, created, rewound, .. } = self.memory;

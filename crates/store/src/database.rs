@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::Error;
 use crate::migrate::check_schema;
 use crate::pool_meter::{PoolMeter, PoolUse};
-use crate::role_check::{check_one_tenant, check_role};
+use crate::role_check::{check_durable, check_one_tenant, check_role};
 
 /// How to reach the database as one role.
 #[derive(Clone, Debug)]
@@ -177,13 +177,14 @@ impl ProjectorDatabase {
 }
 
 impl ApiDatabase {
-    /// Checks on a live connection that the role is still harmless, that its policies are about the current tenant, and
-    /// that a tenant that does not exist, and no tenant at all, see nothing.
+    /// Checks on a live connection that the role is still harmless, that its policies are about the current tenant, that
+    /// a tenant that does not exist, and no tenant at all, see nothing, and that commits wait for the disk.
     pub async fn self_check(&self) -> Result<(), Error> {
         let canary = domain::TenantId(uuid::Uuid::now_v7());
         let mut tx = crate::TenantTx::begin_on(&self.checks, canary, "begin read only").await?;
         check_role(tx.connection()).await?;
         check_one_tenant(tx.connection()).await?;
+        check_durable(tx.connection()).await?;
         let leak = "select exists (select from events) or exists (select from users)";
         let seen: bool = sqlx::query_scalar(leak).fetch_one(tx.connection()).await?;
         tx.commit().await?;

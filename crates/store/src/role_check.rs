@@ -1,4 +1,4 @@
-//! Refuses to work as a database role that could step around row-level security.
+//! Refuses to work as a database role that could step around row-level security, or whose commits are no promise.
 
 use sqlx::PgConnection;
 
@@ -83,6 +83,18 @@ pub(crate) async fn check_one_tenant(connection: &mut PgConnection) -> Result<()
             role,
             reason: format!("a policy of table {table} is not about the current tenant"),
         }),
+        None => Ok(()),
+    }
+}
+
+/// Fails with [`Error::UnsafeRole`] when a commit does not wait for the disk: what is acknowledged could be lost.
+pub(crate) async fn check_durable(connection: &mut PgConnection) -> Result<(), Error> {
+    let sql = "select current_user::text where current_setting('synchronous_commit') = 'off'";
+    match sqlx::query_scalar(sql).fetch_optional(connection).await? {
+        Some(role) => {
+            let reason = "its commits do not wait for the disk (synchronous_commit is off)".to_owned();
+            Err(Error::UnsafeRole { role, reason })
+        }
         None => Ok(()),
     }
 }

@@ -122,6 +122,20 @@ async fn a_node_does_not_start_as_a_role_that_bypasses_row_level_security() {
     drop_role(&world.database, &role).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_start_where_commits_do_not_wait_for_the_disk() {
+    let settings = WorldSettings { apis: 0, ..WorldSettings::default() };
+    let world = World::with(settings.clone()).await;
+    let name = world.database.admin_url.rsplit('/').next().unwrap();
+    let sql = |what: &str| AssertSqlSafe(format!("alter database {name} {what}"));
+    world.database.admin.execute(sql("set synchronous_commit = off")).await.unwrap();
+    let started = Node::start(world.node_settings(&settings, true)).await;
+    let error = format!("{:#}", started.err().expect("it must not start"));
+    assert!(error.contains("its commits do not wait for the disk"), "{error}");
+    world.database.admin.execute(sql("set synchronous_commit = local")).await.unwrap();
+    Node::start(world.node_settings(&settings, true)).await.unwrap().stop().await.unwrap();
+}
+
 /// What opens the schema under a running node, and how it is undone.
 const OPENED: &[(&str, &str)] = &[
     ("alter table events no force row level security", "alter table events force row level security"),
