@@ -80,9 +80,11 @@ pub(crate) struct Settings {
     pub(crate) scratch: PathBuf,
 }
 
-/// Rows that are measured together.
+/// Rows that are measured together, in their order: a rebuild is of the whole log, which all other rows make longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
+    /// Rebuilding the read tables: how fast, and what commands notice of it.
+    Rebuild,
     /// Commands per second with relay and projector running, and whether the read tables fall behind.
     Everything,
     /// From a command to its row in the read table, at 200 commands per second.
@@ -97,8 +99,6 @@ pub(crate) enum Group {
     Overload,
     /// Rows that are not as the log says, after appends from all sides and lost connections.
     Projected,
-    /// Rebuilding the read tables: how fast, and what commands notice of it.
-    Rebuild,
     /// Reads under row-level security and without it.
     Reads,
     /// Commands and reads with a hundred times the events, and a hundred times the tenants.

@@ -101,6 +101,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     bench.load_each().await?;
     for group in Group::value_variants().iter().filter(|group| wanted(group)) {
         match group {
+            Group::Rebuild => bench.rebuild().await?,
             Group::Everything => bench.everything().await?,
             Group::Visible => bench.visible().await?,
             Group::Commands => bench.commands().await?,
@@ -108,7 +109,6 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
             Group::Single => bench.single().await?,
             Group::Overload => bench.overload().await?,
             Group::Projected => bench.projected().await?,
-            Group::Rebuild => bench.rebuild().await?,
             Group::Reads => bench.reads().await?,
             Group::Scale => bench.scale().await?,
             Group::Process => bench.process().await?,
