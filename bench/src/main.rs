@@ -27,8 +27,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "Examples:
-  cargo run --release -p bench                         every row, up to ten minutes
-  cargo run --release -p bench -- --quick              every row once and short, up to two minutes
+  cargo run --release -p bench                         every row, about a quarter of an hour
+  cargo run --release -p bench -- --quick              every row once and short, about four minutes
   cargo run --release -p bench -- --row commands       one group of rows; may be repeated
   cargo run --release -p bench -- --scratch /var/tmp   the cluster on another disk than /tmp
   cargo run --release -p bench -- soak --minutes 5     no figures: the proof that faults lose nothing";
