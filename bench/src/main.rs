@@ -7,6 +7,7 @@
 
 mod fleet;
 mod http;
+mod lag;
 mod load;
 mod machine;
 mod node;

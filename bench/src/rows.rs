@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum as _;
 use serde_json::json;
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 
 use crate::fleet::{Fleet, Target};
 use crate::load::{self, Figures, Plan, Shape};
@@ -22,7 +22,7 @@ use crate::paced::Pace;
 use crate::raw::{self, Raw};
 use crate::report::{Aim, Report};
 use crate::services::{DATABASE, Services};
-use crate::{Group, Settings, process};
+use crate::{Group, Settings, lag, process};
 
 /// How much is measured.
 struct Size {
@@ -127,22 +127,6 @@ fn tell(line: &str) -> anyhow::Result<()> {
 
 fn mean(before: f64, after: f64) -> f64 {
     f64::midpoint(before, after)
-}
-
-/// Events that are in the log and not in the read tables.
-async fn lag(admin: &PgPool) -> anyhow::Result<i32> {
-    let sql = "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::int
-               from tenant_heads h left join projection_checkpoints c using (tenant_id)";
-    Ok(sqlx::query_scalar(sql).fetch_one(admin).await?)
-}
-
-async fn drained(admin: &PgPool) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    while lag(admin).await? > 0 {
-        anyhow::ensure!(begun.elapsed() < Duration::from_secs(120), "the projector does not reach the log's end");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 /// CPU per command and how busy the cores were; the former hardly depends on what else the machine does.
@@ -250,7 +234,7 @@ impl Bench {
                 let figures = loop {
                     tokio::select! {
                         figures = &mut load => break figures?,
-                        () = tokio::time::sleep(Duration::from_secs(1)) => lags.push(lag(&self.services.admin).await?),
+                        () = tokio::time::sleep(Duration::from_secs(1)) => lags.push(lag::of(lag::PROJECTOR, &self.services.admin).await?),
                     }
                 };
                 (figures, lags)
@@ -264,7 +248,7 @@ impl Bench {
             let halves = [early, late].map(|half| median(&half.iter().map(|lag| f64::from(*lag)).collect::<Vec<_>>()));
             let more = format!(
                 "; lag {} events, median of the halves {:.0} and {:.0}, drained in {:.2} s",
-                lags.iter().map(i32::to_string).collect::<Vec<_>>().join(" "),
+                lags.iter().map(u32::to_string).collect::<Vec<_>>().join(" "),
                 halves[0],
                 halves[1],
                 drain.as_secs_f64()
@@ -276,18 +260,12 @@ impl Bench {
 
     /// Until the projector has come to the end of the log.
     async fn drained(&self) -> anyhow::Result<()> {
-        drained(&self.services.admin).await
+        lag::ended(lag::PROJECTOR, &self.services.admin).await
     }
 
     /// Until the relay has come there, too: what was written while it was paused delays nothing that is written now.
     async fn published(&self) -> anyhow::Result<()> {
-        let sql = "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::int
-                   from tenant_heads h left join relay_cursors c using (tenant_id)";
-        let begun = Instant::now();
-        while sqlx::query_scalar::<_, i32>(sql).fetch_one(&self.services.admin).await? > 0 {
-            anyhow::ensure!(begun.elapsed() < Duration::from_secs(120), "the relay does not reach the log's end");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        lag::ended(lag::RELAY, &self.services.admin).await?;
         self.drained().await
     }
 

@@ -36,7 +36,7 @@ impl Bench {
                 figures = self.closed_loop(64, <[Target]>::to_vec) => figures?,
                 error = losses => return Err(error),
             };
-            super::drained(&self.services.admin).await?;
+            self.drained().await?;
             self.node.workers_off().await?;
             let (rows, events) = self.differences().await?;
             let from = format!(

@@ -5,6 +5,7 @@ use sqlx::{Executor as _, PgPool};
 
 use super::{Bench, aims, tell};
 use crate::fleet::{Fleet, Target};
+use crate::lag;
 use crate::load::{self, Figures, Plan, ReadKind, Shape};
 use crate::node::NodeProcess;
 use crate::report::Aim;
@@ -64,7 +65,7 @@ impl Bench {
         let mut crowd = World::make(&self.services, "bench_tenants", tenants * MORE, MESSAGES).await?;
         for world in [&mut small, &mut events, &mut crowd] {
             world.node.workers_on().await?;
-            super::drained(&world.admin).await?;
+            lag::ended(lag::PROJECTOR, &world.admin).await?;
             world.node.workers_off().await?;
             world.admin.execute("vacuum analyze").await?;
         }

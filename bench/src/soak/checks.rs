@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::books::Books;
 use super::memory::{Fact, Kind, Memory};
 use super::report::Violation;
+use crate::lag;
 
 /// What the read tables must hold, worked out from the log by plain SQL.
 const ORACLES: [&str; 2] = [
@@ -110,15 +111,9 @@ pub(crate) struct Behind {
 
 /// How far read tables and relay are behind.
 pub(crate) async fn behind(database: &PgPool) -> anyhow::Result<Behind> {
-    let (unprojected, unpublished): (i64, i64) = sqlx::query_as(
-        "select coalesce(sum(h.seq - coalesce(c.seq, 0)), 0)::bigint, coalesce(sum(h.seq - coalesce(r.seq, 0)), 0)::bigint
-         from tenant_heads h
-         left join projection_checkpoints c on c.tenant_id = h.tenant_id
-         left join relay_cursors r on r.tenant_id = h.tenant_id",
-    )
-    .fetch_one(database)
-    .await?;
-    Ok(Behind { unprojected: unprojected.cast_unsigned(), unpublished: unpublished.cast_unsigned() })
+    let unprojected = lag::of(lag::PROJECTOR, database).await?.into();
+    let unpublished = lag::of(lag::RELAY, database).await?.into();
+    Ok(Behind { unprojected, unpublished })
 }
 
 /// Tenants that are behind.

@@ -187,6 +187,7 @@ fn paused(seq: u64) -> Error {
 }
 
 const HEAD: &str = "select seq, 0, false from tenant_heads where tenant_id = $1 and $2 <> ''";
+
 async fn find(tx: &mut TenantTx, sql: &'static str) -> Result<Place, Error> {
     let tenant = tx.tenant().0;
     let found: Option<(i64, i32, bool)> =

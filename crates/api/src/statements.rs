@@ -1,4 +1,4 @@
-//! The SQL of the reads that are asked for most, where the handlers, the tests of plans and the benchmarks find it.
+//! The SQL of the reads that are asked for most, where the handlers and the benchmarks find it.
 //!
 //! `$1` is the tenant in all of them.
 

@@ -9,6 +9,7 @@ use store::{Lease, Leases, Work};
 use crate::Error;
 use crate::meters::{LeaseMeters, number};
 use crate::standing::Standing;
+use crate::sweep;
 
 /// Leases and until when they may be relied on.
 pub(crate) struct Held {
@@ -66,6 +67,11 @@ impl Held {
         let mut shards: Vec<Shard> = self.epochs.keys().copied().collect();
         shards.sort_unstable();
         shards
+    }
+
+    /// The same as the database numbers them.
+    pub(crate) fn shard_numbers(&self) -> Vec<i16> {
+        self.shards().iter().map(sweep::number).collect()
     }
 }
 

@@ -162,7 +162,7 @@ impl Projector {
                     if (self.events.is_none() || self.trouble) && !self.is_resting() {
                         self.sweep_all().await;
                     } else if self.unheard > Instant::now() && !self.is_resting() {
-                        self.sweep(&self.all_shards(), true).await;
+                        self.sweep(&self.held.shard_numbers(), true).await;
                     }
                 }
                 _ = renewal.tick() => self.renew().await,
@@ -400,7 +400,7 @@ impl Projector {
         if !self.releases.is_empty() {
             return;
         }
-        let (database, shards) = (self.database.clone(), self.held.shards().iter().map(number).collect::<Vec<_>>());
+        let (database, shards) = (self.database.clone(), self.held.shard_numbers());
         self.releases.spawn(async move {
             if let Err(error) = dead_letters::release(&database, &shards).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "discarded events were not looked for");
@@ -410,11 +410,7 @@ impl Projector {
 
     async fn sweep_all(&mut self) {
         self.trouble = false;
-        self.sweep(&self.all_shards(), false).await;
-    }
-
-    fn all_shards(&self) -> Vec<i16> {
-        self.held.shards().iter().map(number).collect()
+        self.sweep(&self.held.shard_numbers(), false).await;
     }
 
     /// Looks for tenants that are behind although nobody said so. While `hints_arrive`, one is given the time of a

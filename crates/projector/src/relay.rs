@@ -18,7 +18,7 @@ use crate::projector::ticker;
 use crate::relay_queue::{EVENTS_IN_PAGE, Queue, events_of_each};
 use crate::relay_state::{self, StreamMemory};
 use crate::standing::Standing;
-use crate::sweep::{Sweep, number};
+use crate::sweep::Sweep;
 
 /// Acknowledgements that may be outstanding.
 const WINDOW: usize = 256;
@@ -327,8 +327,7 @@ impl Relay {
     }
 
     async fn sweep_all(&mut self) {
-        let shards: Vec<i16> = self.held.shards().iter().map(number).collect();
-        self.sweep(&shards).await;
+        self.sweep(&self.held.shard_numbers()).await;
     }
 
     async fn sweep(&mut self, shards: &[i16]) {
