@@ -41,25 +41,25 @@ struct Size {
 
 const QUICK: Size = Size {
     rounds: 1,
-    raw: Duration::from_secs(2),
+    raw: Duration::from_secs(1),
     warm_up: Duration::from_secs(1),
-    measured: Duration::from_secs(3),
+    measured: Duration::from_secs(2),
     tenants: 1000,
     sessions: 4,
     rebuilt: 40_000,
-    scaled_tenants: 5,
-    starts: 3,
+    scaled_tenants: 2,
+    starts: 2,
 };
 
 const FULL: Size = Size {
     rounds: 3,
-    raw: Duration::from_secs(5),
+    raw: Duration::from_secs(3),
     warm_up: Duration::from_secs(1),
-    measured: Duration::from_secs(8),
+    measured: Duration::from_secs(5),
     tenants: 1000,
     sessions: 20,
     rebuilt: 200_000,
-    scaled_tenants: 20,
+    scaled_tenants: 10,
     starts: 5,
 };
 
@@ -100,6 +100,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     tell("posting into every session once")?;
     bench.load_each().await?;
     for group in Group::value_variants().iter().filter(|group| wanted(group)) {
+        let begun = Instant::now();
         match group {
             Group::Rebuild => bench.rebuild().await?,
             Group::Everything => bench.everything().await?,
@@ -113,6 +114,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
             Group::Scale => bench.scale().await?,
             Group::Process => bench.process().await?,
         }
+        tell(&format!("{group:?}: {} s", begun.elapsed().as_secs()).to_lowercase())?;
     }
     let Bench { services, node, report, .. } = bench;
     node.stop().await?;

@@ -19,36 +19,34 @@ const LOSE: &str = "select pg_terminate_backend(pid) from pg_stat_activity
 const PAGE: i32 = 200;
 
 impl Bench {
+    /// Once: it counts, and no round can make good what another has lost.
     pub(super) async fn projected(&mut self) -> anyhow::Result<()> {
         self.last_raw = None;
-        for _ in 0..self.size.rounds {
-            self.node.workers_on().await?;
-            let admin = self.services.admin.clone();
-            let losses = async {
-                loop {
-                    tokio::time::sleep(LOSS).await;
-                    if let Err(error) = admin.execute(LOSE).await {
-                        return anyhow::Error::from(error);
-                    }
+        self.node.workers_on().await?;
+        let admin = self.services.admin.clone();
+        let losses = async {
+            loop {
+                tokio::time::sleep(LOSS).await;
+                if let Err(error) = admin.execute(LOSE).await {
+                    return anyhow::Error::from(error);
                 }
-            };
-            let figures = tokio::select! {
-                figures = self.closed_loop(64, <[Target]>::to_vec) => figures?,
-                error = losses => return Err(error),
-            };
-            self.drained().await?;
-            self.node.workers_off().await?;
-            let (rows, events) = self.differences().await?;
-            let from = format!(
-                "{rows} rows differ from a log of {events} events, after {} commands at {:.0}/s with all connections of relay and \
-                 projector lost every {} ms",
-                figures.commands,
-                figures.per_second,
-                LOSS.as_millis()
-            );
-            self.report.add(aims::NEVER_PROJECTED, f64::from(rows), from, &json!({"events": events, "rows": rows}))?;
-        }
-        Ok(())
+            }
+        };
+        let figures = tokio::select! {
+            figures = self.closed_loop(64, <[Target]>::to_vec) => figures?,
+            error = losses => return Err(error),
+        };
+        self.drained().await?;
+        self.node.workers_off().await?;
+        let (rows, events) = self.differences().await?;
+        let from = format!(
+            "{rows} rows differ from a log of {events} events, after {} commands at {:.0}/s with all connections of relay and \
+             projector lost every {} ms",
+            figures.commands,
+            figures.per_second,
+            LOSS.as_millis()
+        );
+        self.report.add(aims::NEVER_PROJECTED, f64::from(rows), from, &json!({"events": events, "rows": rows}))
     }
 
     /// Rows of all read tables that are not as the log says, and how many events that is.

@@ -86,7 +86,7 @@ impl Bench {
     }
 
     async fn medians(&self, world: &mut World) -> anyhow::Result<Medians> {
-        let (warm_up, measured) = (self.size.warm_up, self.size.measured / 2);
+        let (warm_up, measured) = (self.size.warm_up / 2, self.size.measured / 3);
         let append = world.run(&self.services, 1, Shape::ClosedLoop { warm_up, measured }).await?.p50;
         let list = world.run(&self.services, 1, Shape::Reads { kind: ReadKind::List, measured }).await?.p50;
         let point = world.run(&self.services, 1, Shape::Reads { kind: ReadKind::Point, measured }).await?.p50;
