@@ -29,6 +29,9 @@ async fn works(user: &User, elsewhere: &User) {
     let cost = json!({"service": "llm", "provider": "openai", "model": "gpt-4o", "amount": "0.10"});
     let reply = user.post("/v1/costs", &cost).await;
     assert_eq!(reply.status, 201, "{}", reply.body);
+    // Several events of one command are stored in another way than one.
+    let both = user.post("/v1/costs/batch", &json!({"items": [cost, cost]})).await;
+    assert_eq!(both.status, 200, "{}", both.body);
     let listed = elsewhere.get(&format!("/v1/sessions/{session}?min_seq={}", reply.seq())).await;
     assert_eq!(listed.status, 200, "{}", listed.body);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
 use tests::{User, World, WorldSettings};
@@ -141,14 +141,14 @@ async fn two_processes_never_decide_on_a_state_that_has_moved_on() {
             assert_eq!(node.say(session, "known").await.status, 201);
         }
         let (end, nothing) = (format!("/v1/sessions/{session}/end"), json!({}));
-        // Several commands at once, so that they come in batches.
+        let path = format!("/v1/sessions/{session}/messages");
+        // Several commands at once, so that they come in batches. One that has lost too many races is told so; it may try
+        // again.
         let at = async |node: &User| {
-            let (a, ended, b, c) = tokio::join!(
-                node.say(session, "1"),
-                node.post(&end, &nothing),
-                node.say(session, "2"),
-                node.say(session, "3")
-            );
+            let post =
+                async |path: &str, body: Value| node.insist(|| node.request(Method::POST, path).json(&body)).await;
+            let say = async |content: &str| post(&path, json!({"role": "user", "content": content})).await;
+            let (a, ended, b, c) = tokio::join!(say("1"), post(&end, nothing.clone()), say("2"), say("3"));
             for said in [a, b, c] {
                 assert!([201, 409].contains(&said.status), "{}", said.body);
             }
