@@ -103,13 +103,13 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         let begun = Instant::now();
         match group {
             Group::Rebuild => bench.rebuild().await?,
+            Group::Projected => bench.projected().await?,
             Group::Everything => bench.everything().await?,
             Group::Visible => bench.visible().await?,
             Group::Commands => bench.commands().await?,
             Group::Hot => bench.hot().await?,
             Group::Single => bench.single().await?,
             Group::Overload => bench.overload().await?,
-            Group::Projected => bench.projected().await?,
             Group::Reads => bench.reads().await?,
             Group::Scale => bench.scale().await?,
             Group::Process => bench.process().await?,

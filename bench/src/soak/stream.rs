@@ -37,22 +37,22 @@ impl Logs {
         }
     }
 
-    /// The first event of each log that the stream has not.
+    /// The first event of each log that the stream has not shown.
     fn lacking(&self) -> Vec<Violation> {
         let lack = |(tenant, head): (&Uuid, &i64)| {
             let held = self.held.get(tenant);
             let seq = (1..=*head).find(|seq| !held.is_some_and(|held| held.contains(seq)))?;
             Some(Violation {
                 check: "published",
-                what: format!("tenant {tenant} seq {seq} of {head} is not in the stream"),
+                what: format!("tenant {tenant} seq {seq} of {head} does not come from the stream"),
             })
         };
         self.heads.iter().filter_map(lack).collect()
     }
 }
 
-/// Events that are in a log and not in the stream. Reads until all have come or nothing comes any more: the number of
-/// messages that a consumer is told to have before it is no measure, because it may be wrong.
+/// Events that are in a log and do not come from the stream. Reads until all have come or nothing comes any more, and judges
+/// by the logs alone: a number of messages that was told beforehand says nothing of which are missing.
 pub(crate) async fn missing(machines: &Machines) -> anyhow::Result<Vec<Violation>> {
     let heads: Vec<(Uuid, i64)> =
         sqlx::query_as("select tenant_id, seq from tenant_heads").fetch_all(&machines.admin).await?;
