@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::tokens::{Grant, Signer, Tokens};
+use api::master_secret::MasterSecret;
+use api::signing_keys;
+use api::tokens::{Grant, Tokens};
 use chrono::{SubsecRound as _, Utc};
 use domain::session::{Command, Mode, Rejection, Session, Started};
 use domain::tenant::{NewUser, Role};
+use domain::user::Method;
 use domain::{Actor, ActorKind, Email, TenantId, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use store::{ApiDatabase, CommandContext, Log, LogSettings, NewTenant, OnCommit, TenantContext, register_tenant};
+use store::{
+    ApiDatabase, CommandContext, Log, LogSettings, NewSignIn, NewTenant, OnCommit, TenantContext, TokenHash,
+    register_tenant,
+};
 use uuid::Uuid;
 
 /// The issuer of the tokens, whatever port the node listens on.
@@ -37,7 +43,7 @@ impl Fleet {
     /// Founds tenants, each with so many open sessions.
     pub(crate) async fn found(
         database: &ApiDatabase,
-        signing_seed: [u8; 32],
+        master: &MasterSecret,
         tenants: usize,
         sessions: usize,
     ) -> anyhow::Result<Self> {
@@ -50,7 +56,7 @@ impl Fleet {
             .await?;
         drop(log);
         writers.await?;
-        let tokens = Tokens::new(PUBLIC_URL, Signer::from_seed(signing_seed)?, []);
+        let tokens = Tokens::new(PUBLIC_URL, signing_keys::provide(database, master).await?);
         Ok(Self { tokens, members, targets: vec![], issued: None })
     }
 
@@ -84,12 +90,22 @@ async fn found(
         CommandContext::new(caller, Uuid::now_v7(), Utc::now().trunc_subsecs(6))
     };
     let email = Email::parse(&format!("{}@example.com", tenant.0.simple()))?;
+    let sign_in_id = Uuid::now_v7();
+    let sign_in = NewSignIn {
+        id: sign_in_id,
+        user,
+        method: Method::Password,
+        user_agent: None,
+        address: None,
+        token: TokenHash::Refresh([0; 32]),
+    };
     let new = NewTenant {
         context: context(),
         name: "Bench".to_owned(),
         owner: NewUser { user_id: user, email, name: "Owner".to_owned() },
         // Nobody logs in: tokens are issued directly.
         password_hash: "none".to_owned(),
+        sign_in: Some(sign_in),
     };
     let registered = register_tenant(database, on_commit, new).await;
     registered.map_err(|error| anyhow::anyhow!("a tenant was refused: {error:?}"))?;
@@ -104,5 +120,5 @@ async fn found(
         });
         outcome.await.map_err(|error| anyhow::anyhow!("a session was refused: {error:?}"))?;
     }
-    Ok((Grant { user, tenant, sign_in: Uuid::now_v7(), role: Role::Owner }, ids))
+    Ok((Grant { user, tenant, sign_in: sign_in_id, role: Role::Owner }, ids))
 }

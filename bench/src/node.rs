@@ -5,10 +5,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use api::Operations;
 use api::passwords::Cost;
+use api::signing_keys::KEY_RELOAD;
+use api::{Operations, RateLimitSettings};
 use convolog::node::{ApiSettings, Databases, Nats, Node, NodeDatabases, NodeSettings, system_clock};
-use convolog::secrets::NatsPasswords;
+use convolog::secrets::{NatsPasswords, master_secret};
 use projector::{ProjectorSettings, RelaySettings};
 use serde::{Deserialize, Serialize};
 use store::{ConnectionSettings, LogSettings};
@@ -32,7 +33,7 @@ struct Start {
     relay: String,
     nats_url: String,
     nats_passwords: NatsPasswords,
-    signing_seed: [u8; 32],
+    signing_key: String,
     /// Relay and projector from the start.
     workers: bool,
 }
@@ -57,7 +58,7 @@ impl NodeProcess {
             relay: services.url_as(database, "convolog_relay", &roles.relay),
             nats_url: services.nats_access().url,
             nats_passwords: services.secrets.nats().clone(),
-            signing_seed: services.secrets.signing_seed()?,
+            signing_key: services.secrets.signing_key().to_owned(),
             workers,
         };
         let begun = Instant::now();
@@ -148,11 +149,14 @@ fn settings(start: &Start, api: bool, workers: bool) -> anyhow::Result<NodeSetti
                 Ok::<_, anyhow::Error>(ApiSettings {
                     listen: "127.0.0.1:0".parse()?,
                     public_url: Some(PUBLIC_URL.to_owned()),
-                    signing_seed: start.signing_seed,
+                    master_secret: master_secret(&start.signing_key).context("no signing key")?,
+                    key_reload: KEY_RELOAD,
                     password_cost: Cost::default(),
                     log: LogSettings::default(),
                     operations: Operations::default(),
                     server: api::ServerSettings::default(),
+                    rate_limits: RateLimitSettings::off(),
+                    allowed_origins: vec![],
                     clock: system_clock,
                 })
             })

@@ -42,7 +42,7 @@ struct Size {
 const QUICK: Size = Size {
     rounds: 1,
     raw: Duration::from_secs(1),
-    warm_up: Duration::from_secs(1),
+    warm_up: Duration::from_millis(500),
     measured: Duration::from_secs(2),
     tenants: 1000,
     sessions: 4,
@@ -55,11 +55,11 @@ const FULL: Size = Size {
     rounds: 3,
     raw: Duration::from_secs(3),
     warm_up: Duration::from_secs(1),
-    measured: Duration::from_secs(5),
+    measured: Duration::from_secs(4),
     tenants: 1000,
     sessions: 20,
-    rebuilt: 200_000,
-    scaled_tenants: 10,
+    rebuilt: 150_000,
+    scaled_tenants: 6,
     starts: 5,
 };
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     tell(&format!("founding {} tenants with {} sessions each", size.tenants, size.sessions))?;
     raw::prepare(&services).await?;
     let database = services.api_database(DATABASE).await?;
-    let fleet = Fleet::found(&database, services.secrets.signing_seed()?, size.tenants, size.sessions).await?;
+    let fleet = Fleet::found(&database, &services.secrets.master_secret()?, size.tenants, size.sessions).await?;
     database.close().await;
     // As autovacuum does it on a database in use, only sooner.
     services.admin.execute("vacuum analyze").await?;

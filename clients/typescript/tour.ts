@@ -42,13 +42,21 @@ const wrong = await anonymous.POST("/v1/auth/login", { body: { email, password: 
 refused(wrong, 401, "invalid_credentials");
 refused(await anonymous.GET("/v1/sessions"), 401, "unauthorized");
 
-const client = createClient<paths>({ baseUrl, headers: { authorization: `Bearer ${signedIn.access_token}` } });
+// Stay signed in: each refresh token is good once.
+const refreshed = expect(
+  await anonymous.POST("/v1/auth/refresh", { body: { refresh_token: signedIn.refresh_token } }),
+  200,
+);
+assert.notEqual(refreshed.refresh_token, signedIn.refresh_token);
+assert.deepEqual(refreshed.user, registered.user);
+
+const client = createClient<paths>({ baseUrl, headers: { authorization: `Bearer ${refreshed.access_token}` } });
 assert.deepEqual(expect(await client.GET("/v1/auth/me"), 200).user, registered.user);
 
 // Start a session.
 const started = await client.POST("/v1/sessions", { body: { mode: "text", metadata: { channel: "web" } } });
 const session = expect(started, 201);
-assert.deepEqual([session.seq, session.version], [3, 1]);
+assert.deepEqual([session.seq, session.version], [5, 1]);
 assert.equal(started.response.headers.get("location"), `/v1/sessions/${session.id}`);
 const path = { id: session.id };
 
@@ -59,7 +67,7 @@ const say = (content: string) =>
     body: { role: "user", content },
   });
 const posted = expect(await say("Do you ship to Portugal?"), 201);
-assert.equal(posted.seq, 4);
+assert.equal(posted.seq, 6);
 
 // Read what was written.
 const read = await client.GET("/v1/sessions/{id}", { params: { path, query: { min_seq: posted.seq } } });
@@ -82,7 +90,7 @@ refused(await say("Do you ship to Spain?"), 422, "idempotency_key_reused");
 const end = (condition?: string) =>
   client.POST("/v1/sessions/{id}/end", { params: { path, header: condition ? { "If-Match": condition } : {} } });
 refused(await end('"7"'), 412, "version_mismatch");
-assert.equal(expect(await end(etag), 200).seq, 5);
+assert.equal(expect(await end(etag), 200).seq, 7);
 assert.equal(refused(await end(etag), 412, "version_mismatch").current_version, 3);
 refused(await end(), 409, "session_ended");
 
@@ -99,7 +107,7 @@ const cost = expect(
   }),
   201,
 );
-assert.equal(cost.seq, 6);
+assert.equal(cost.seq, 8);
 const paid = await client.GET("/v1/sessions/{id}", { params: { path, query: { min_seq: cost.seq } } });
 const usd = { currency: "USD", amount: "0.000123", recorded: 1, voided: 0, unpriced: 0 };
 assert.deepEqual(expect(paid, 200).cost, [usd]);
@@ -107,11 +115,11 @@ const line = expect(await client.GET("/v1/costs/{id}", { params: { path: { id: c
 assert.deepEqual([line.amount, line.usage[1]], ["0.000123", { type: "output_text", quantity: "96", unit: "tokens" }]);
 
 // Read the log.
-const events = expect(await client.GET("/v1/events", { params: { query: { after: 3, limit: 1 } } }), 200);
-assert.deepEqual([events.next_after, events.head], [4, 6]);
+const events = expect(await client.GET("/v1/events", { params: { query: { after: 5, limit: 1 } } }), 200);
+assert.deepEqual([events.next_after, events.head], [6, 8]);
 const [event] = events.data;
 assert.equal(event?.type, "convolog.session.message_posted.v1");
-assert.equal(event?.sequence, "00000000000000000004");
+assert.equal(event?.sequence, "00000000000000000006");
 assert.equal(event?.data["content"], "Do you ship to Portugal?");
 
 console.log("the tour was made");

@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use api::master_secret::MasterSecret;
 use api::passwords::Cost;
-use api::{Operations, ServerSettings};
+use api::signing_keys::KEY_RELOAD;
+use api::{Operations, RateLimitSettings, ServerSettings, WebOrigin};
 use convolog::node::{ApiSettings, Nats as NatsAccess, Node, NodeSettings, system_clock};
 use local::Nats;
 use projector::{ProjectorSettings, RelaySettings};
@@ -33,6 +35,12 @@ pub struct WorldSettings {
     pub operations: Operations,
     /// How much the API's server takes on.
     pub server: ServerSettings,
+    /// How often somebody may ask the API: as often as they like when not set, tests ask a lot from one address.
+    pub rate_limits: RateLimitSettings,
+    /// How often nodes read which signing keys there are.
+    pub key_reload: Duration,
+    /// Whose web pages may ask with a cookie.
+    pub allowed_origins: Vec<WebOrigin>,
 }
 
 impl Default for WorldSettings {
@@ -45,6 +53,9 @@ impl Default for WorldSettings {
             log: LogSettings::default(),
             operations: Operations::default(),
             server: ServerSettings::default(),
+            rate_limits: RateLimitSettings::off(),
+            key_reload: KEY_RELOAD,
+            allowed_origins: vec![],
         }
     }
 }
@@ -68,7 +79,7 @@ pub struct World {
 const SILENCE: Duration = Duration::from_secs(40);
 /// How long [`eventually`] waits.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The signing key of all nodes of all tests.
+/// What the signing keys of all nodes of all tests are derived from.
 const SEED: [u8; 32] = [7; 32];
 /// The password of every user.
 pub const PASSWORD: &str = "nobody guesses this one";
@@ -105,12 +116,15 @@ impl World {
             api: Some(ApiSettings {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 public_url: Some(PUBLIC_URL.into()),
-                signing_seed: SEED,
+                master_secret: MasterSecret::new(SEED),
+                key_reload: settings.key_reload,
                 // As cheap as Argon2 can be: these tests are not about passwords.
                 password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
                 log: settings.log.clone(),
                 operations: settings.operations.clone(),
                 server: settings.server.clone(),
+                rate_limits: settings.rate_limits.clone(),
+                allowed_origins: settings.allowed_origins.clone(),
                 clock: system_clock,
             }),
             relay: (first && settings.relay).then(|| RelaySettings::named(&holder)),

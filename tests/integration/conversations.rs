@@ -36,8 +36,8 @@ async fn thirty_real_conversations_go_in_and_come_back() {
         }
         sessions.push((started.id(), conversation));
     }
-    // Two events founded the tenant; each conversation has a start and four messages.
-    assert_eq!(last, 2 + 30 * 5);
+    // Three events founded the tenant; each conversation has a start and four messages.
+    assert_eq!(last, 3 + 30 * 5);
 
     for (id, conversation) in &sessions {
         let session = user.get(&format!("/v1/sessions/{id}?min_seq={last}")).await;
@@ -57,9 +57,9 @@ async fn thirty_real_conversations_go_in_and_come_back() {
     // The feed and NATS carry the same bytes in the same order.
     let feed: HashMap<String, Value> =
         user.events().await.into_iter().map(|e| (e["sequence"].as_str().unwrap().to_owned(), e)).collect();
-    assert_eq!(feed.len(), 152);
+    assert_eq!(feed.len(), 153);
     let mut expected = 1;
-    while expected <= 152 {
+    while expected <= 153 {
         let message = tokio::time::timeout(std::time::Duration::from_secs(10), seen.next()).await.unwrap().unwrap();
         let event: Value = serde_json::from_slice(&message.payload).unwrap();
         assert_eq!(event["sequence"], format!("{expected:020}"));

@@ -93,6 +93,8 @@ fn a_route_without_documentation_cannot_be_added() {
 fn every_operation_is_named_explained_and_says_how_it_can_fail() {
     let document = document();
     let mut ids = BTreeSet::new();
+    // Their bodies say who somebody is.
+    let credentials = ["/v1/auth/login", "/v1/auth/refresh", "/v1/auth/password/set"];
     for (path, method, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id), "{id} is the name of two operations");
@@ -102,7 +104,7 @@ fn every_operation_is_named_explained_and_says_how_it_can_fail() {
         assert!(tags.contains(&&operation["tags"][0]), "{method} {path}");
         let responses = operation["responses"].as_object().unwrap();
         assert!(responses.contains_key("500") && responses.keys().any(|status| status.starts_with('2')), "{path}");
-        assert_eq!(operation["security"] != json!([]), responses.contains_key("401") && path != "/v1/auth/login");
+        assert_eq!(operation["security"] != json!([]), responses.contains_key("401") && !credentials.contains(&path));
     }
     let mut links = Vec::new();
     having(&document, "operationId", &mut links);
@@ -230,6 +232,7 @@ async fn real_answers_are_as_the_document_says() {
         chosen["tenant_id"] = json!(ada.tenant);
         w.ask(&nobody, post.clone(), "/v1/auth/login", "/v1/auth/login", &[], Some(chosen)).await;
     }
+    w.ask(&nobody, get.clone(), "/.well-known/jwks.json", "/.well-known/jwks.json", &[], None).await;
     for path in
         ["/v1/auth/me", "/v1/sessions", "/v1/events", "/health", "/health/live", "/health/ready", "/openapi.json"]
     {
@@ -253,6 +256,7 @@ async fn real_answers_are_as_the_document_says() {
         w.ask(&ada, post.clone(), &messages, like, headers, Some(said.clone())).await;
     }
     tell_of_costs(w, &ada).await;
+    tell_of_api_keys(w, &ada).await;
     let events = w.ask(&ada, get.clone(), "/v1/events?limit=200", "/v1/events", &[], None).await;
     let head = events.body["head"].as_u64().unwrap();
     for query in ["min_seq=1&limit=1", "cursor=x", "limit=0", "min_seq=999999", "order=desc"] {
@@ -286,6 +290,8 @@ async fn real_answers_are_as_the_document_says() {
         let body = (*method == post && path == "/messages").then(|| json!({"role": "user", "content": "x"}));
         w.ask(&ada, method.clone(), &format!("/v1/sessions/{unknown}{path}"), like, &[], body).await;
     }
+    tell_of_members(w, &nobody, &ada).await;
+    tell_of_sign_ins(w, &world, &ada).await;
     let successes: BTreeSet<&str> =
         witness.seen.iter().filter(|(_, status)| *status < 300).map(|(id, _)| id.as_str()).collect();
     let all: BTreeSet<&str> = operations(&witness.document)
@@ -294,6 +300,111 @@ async fn real_answers_are_as_the_document_says() {
         .collect();
     assert_eq!(all.difference(&successes).copied().collect::<Vec<_>>(), ["followEvents", "readDocs", "readMetrics"]);
     assert!(witness.seen.len() >= 35, "{:?}", witness.seen);
+}
+
+/// Reads and changes the tenant and its members, and signs somebody in and out.
+async fn tell_of_members(w: &mut Witness, nobody: &User, ada: &User) {
+    let [get, post, patch, delete] = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
+    for change in [json!({"name": "Acme", "settings": {"version": 1, "currency": "EUR"}}), json!({})] {
+        w.ask(ada, patch.clone(), "/v1/tenant", "/v1/tenant", &[], Some(change)).await;
+    }
+    let grace =
+        json!({"email": "grace@example.com", "name": "Grace", "role": "member", "password": "correct horse battery"});
+    let added = w.ask(ada, post.clone(), "/v1/users", "/v1/users", &[], Some(grace.clone())).await;
+    w.ask(ada, post.clone(), "/v1/users", "/v1/users", &[], Some(grace)).await;
+    let log_in = json!({"email": "grace@example.com", "password": "correct horse battery"});
+    let log_in = async |w: &mut Witness| {
+        let reply = w.ask(nobody, post.clone(), "/v1/auth/login", "/v1/auth/login", &[], Some(log_in.clone())).await;
+        (nobody.signed_in(&reply.body), reply.body)
+    };
+    let (grace, body) = log_in(w).await;
+    for token in [body["refresh_token"].clone(), json!("cvr_")] {
+        let body = json!({"refresh_token": token});
+        w.ask(nobody, post.clone(), "/v1/auth/refresh", "/v1/auth/refresh", &[], Some(body)).await;
+    }
+    let (user, like_user) = (format!("/v1/users/{}", added.id()), "/v1/users/{id}");
+    for (path, like) in [("/v1/tenant", "/v1/tenant"), ("/v1/users", "/v1/users"), (user.as_str(), like_user)] {
+        w.ask(&grace, get.clone(), path, like, &[], None).await;
+    }
+    for (by, change) in [(ada, json!({"role": "admin"})), (&grace, json!({"role": "owner"})), (ada, json!({}))] {
+        w.ask(by, patch.clone(), &user, like_user, &[], Some(change)).await;
+    }
+    let sign_ins = w.ask(&grace, get.clone(), "/v1/auth/sessions", "/v1/auth/sessions", &[], None).await;
+    let sign_in = format!("/v1/auth/sessions/{}", sign_ins.body["data"][0]["id"].as_str().unwrap());
+    w.ask(&grace, delete.clone(), &sign_in, "/v1/auth/sessions/{id}", &[], None).await;
+    w.ask(&grace, delete.clone(), &sign_in, "/v1/auth/sessions/{id}", &[], None).await;
+    for path in ["/v1/auth/logout", "/v1/auth/logout-all"] {
+        let (grace, _) = log_in(w).await;
+        w.ask(&grace, post.clone(), path, path, &[], None).await;
+    }
+    w.ask(ada, delete.clone(), &format!("/v1/users/{}", ada.id), like_user, &[], None).await;
+    w.ask(ada, delete, &user, like_user, &[], None).await;
+}
+
+/// Creates, uses, lists and revokes an API key.
+async fn tell_of_api_keys(w: &mut Witness, ada: &User) {
+    let (keys, one) = ("/v1/api-keys", "/v1/api-keys/{id}");
+    let good = json!({"name": "Billing", "scopes": ["costs:read"], "expires_at": crate::http::now() + chrono::TimeDelta::days(1)});
+    let mut created = Vec::new();
+    for body in [good.clone(), good, json!({"name": "", "scopes": ["admin"]})] {
+        created.push(w.ask(ada, Method::POST, keys, keys, &[("idempotency-key", "a key")], Some(body)).await);
+    }
+    let mut program = ada.clone();
+    program.token = Some(created[0].body["key"].as_str().unwrap().to_owned());
+    w.ask(&program, Method::GET, "/v1/costs", "/v1/costs", &[], None).await;
+    for caller in [ada, &program] {
+        w.ask(caller, Method::GET, keys, keys, &[], None).await;
+    }
+    let path = format!("{keys}/{}", created[0].id());
+    for _ in 0..2 {
+        w.ask(ada, Method::DELETE, &path, one, &[], None).await;
+    }
+}
+
+/// Signs in and out, by tokens and by cookies, with one password and another.
+async fn tell_of_sign_ins(w: &mut Witness, world: &World, ada: &User) {
+    let (get, post) = (Method::GET, Method::POST);
+    let (login, refresh, list) = ("/v1/auth/login", "/v1/auth/refresh", "/v1/auth/sessions");
+    let mut credentials = json!({"email": "ada@example.com", "password": "correct horse battery", "cookie": true});
+    credentials["tenant_id"] = json!(ada.tenant);
+    let browser = w.ask(ada, post.clone(), login, login, &[], Some(credentials.clone())).await;
+    w.ask(ada, post.clone(), login, login, &[("origin", "null")], Some(credentials.clone())).await;
+    let mut by_tokens = credentials;
+    by_tokens["cookie"] = json!(false);
+    let phone = w.ask(ada, post.clone(), login, login, &[], Some(by_tokens)).await;
+    for token in [phone.body["refresh_token"].clone(), json!("cvr_")] {
+        w.ask(ada, post.clone(), refresh, refresh, &[], Some(json!({"refresh_token": token}))).await;
+    }
+    let listed = w.ask(ada, get, list, list, &[], None).await;
+    for id in [&listed.body["data"][0]["id"], &json!(Uuid::now_v7())] {
+        let one = format!("{list}/{}", id.as_str().unwrap());
+        w.ask(ada, Method::DELETE, &one, "/v1/auth/sessions/{id}", &[], None).await;
+    }
+    let (change, set) = ("/v1/auth/password/change", "/v1/auth/password/set");
+    let out = ["/v1/auth/logout", "/v1/auth/logout-all"];
+    let mut nobody = ada.clone();
+    nobody.token = None;
+    let cookie = browser.header("set-cookie").split(';').next().unwrap().to_owned();
+    for origin in ["https://evil.example", "http://convolog.test"] {
+        let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+        w.ask(&nobody, post.clone(), out[0], out[0], &headers, Some(json!({}))).await;
+    }
+    for current in ["wrong", "correct horse battery"] {
+        let body = json!({"current_password": current, "new_password": "incorrect zebra socket"});
+        w.ask(ada, post.clone(), change, change, &[], Some(body)).await;
+    }
+    let email = domain::Email::parse("ada@example.com").unwrap();
+    let (token, kept) = api::new_invitation(domain::TenantId(ada.tenant), domain::UserId(ada.id), &email).unwrap();
+    crate::http::invitations::keep(world, ada.tenant, ada.id, &kept).await;
+    let mut again = ada.clone();
+    for _ in 0..2 {
+        let body = json!({"token": token, "password": "incorrect zebra socket"});
+        let reply = w.ask(&nobody, post.clone(), set, set, &[], Some(body)).await;
+        if reply.status == 200 {
+            again = nobody.signed_in(&reply.body);
+        }
+    }
+    w.ask(&again, post.clone(), out[1], out[1], &[], Some(json!({}))).await;
 }
 
 /// Records, reads and voids costs.

@@ -39,7 +39,7 @@ impl World {
         tell(&format!("{name}: {tenants} tenants, {events} messages"))?;
         let admin = services.new_database(name).await?;
         let database = services.api_database(name).await?;
-        let fleet = Fleet::found(&database, services.secrets.signing_seed()?, tenants, SESSIONS).await?;
+        let fleet = Fleet::found(&database, &services.secrets.master_secret()?, tenants, SESSIONS).await?;
         database.close().await;
         // As autovacuum does it on a database in use, only sooner.
         admin.execute("vacuum analyze").await?;

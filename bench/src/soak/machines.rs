@@ -70,8 +70,6 @@ impl Machines {
         let roles = self.secrets.roles();
         let nats = |user: User| (user.password_variable().to_owned(), self.secrets.nats().of(user).to_owned());
         let url = |name: &str, role: &str, password: &str| (name.to_owned(), self.url_as(role, password, database));
-        let seed = self.secrets.signing_seed().unwrap_or_default();
-        let seed: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
         vec![
             url("CONVOLOG_API_DATABASE_URL", "convolog_api", &roles.api),
             url("CONVOLOG_PROJECTOR_DATABASE_URL", "convolog_projector", &roles.projector),
@@ -80,8 +78,9 @@ impl Machines {
             nats(User::Api),
             nats(User::Projector),
             nats(User::Relay),
-            ("CONVOLOG_SIGNING_KEY".to_owned(), seed),
+            ("CONVOLOG_SIGNING_KEY".to_owned(), self.secrets.signing_key().to_owned()),
             ("CONVOLOG_PUBLIC_URL".to_owned(), PUBLIC_URL.to_owned()),
+            ("CONVOLOG_RATE_LIMITS".to_owned(), "off".to_owned()),
             ("CONVOLOG_DATA_DIR".to_owned(), self.folder.join("none").display().to_string()),
         ]
     }

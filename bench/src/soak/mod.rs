@@ -132,7 +132,7 @@ impl Soak {
         let mut machines = Machines::start(folder, &settings.scratch).await?;
         let database = machines.api_database().await?;
         let number = usize::from(settings.tenants);
-        let mut fleet = Fleet::found(&database, machines.secrets.signing_seed()?, number, 0).await?;
+        let mut fleet = Fleet::found(&database, &machines.secrets.master_secret()?, number, 0).await?;
         database.close().await;
         let targets = fleet.targets()?;
         let tenants = targets.iter().map(|target| target.tenant).collect();

@@ -89,12 +89,18 @@ pub(crate) const FAILURES: [Code; 4] = [Code::EventTooLarge, Code::Overloaded, C
 
 /// 201 with `Location`.
 pub(crate) fn created(outcome: &Outcome<Uuid>, location: String) -> Created {
+    let (headers, done) = created_parts(outcome, location);
+    Created((StatusCode::CREATED, headers, Json(done)).into_response())
+}
+
+/// What a 201 with `Location` consists of, for an answer that says more.
+pub(crate) fn created_parts(outcome: &Outcome<Uuid>, location: String) -> (HeaderMap, Done) {
     let mut headers = headers(outcome);
     // Paths of ours are ASCII.
     if let Ok(value) = HeaderValue::from_str(&location) {
         headers.insert(header::LOCATION, value);
     }
-    Created((StatusCode::CREATED, headers, Json(done(outcome))).into_response())
+    (headers, done(outcome))
 }
 
 /// 200.

@@ -78,7 +78,7 @@ impl Part for IfMatch {
     }
 }
 
-/// Stands for `If-Match` in requests that create something: it has no version that a condition could name, so one is
+/// Stands for `If-Match` in requests about what has no version that a condition could name, as what is being created: one is
 /// refused with 400.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoCondition;
@@ -96,7 +96,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NoCondition {
         match parse(&parts.headers)? {
             IfMatch::Absent => Ok(Self),
             IfMatch::Exists | IfMatch::Version(_) => {
-                Err(Error::new(Code::InvalidHeader, "What is being created has no version that If-Match could name."))
+                Err(Error::new(Code::InvalidHeader, "This has no version that If-Match could name."))
             }
         }
     }

@@ -74,7 +74,9 @@ codes! {
     /// E-mail and password do not fit; the same answer whichever is wrong.
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "The credentials are wrong", None;
     /// The caller's role or scope does not allow it.
-    Forbidden = "forbidden", FORBIDDEN, "Your role does not allow this", None;
+    Forbidden = "forbidden", FORBIDDEN, "Your role or your scopes do not allow this", None;
+    /// A browser's cookie came from a web page that is not allowed to send it.
+    OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "This web page may not do this", None;
     /// Unknown, or another tenant's: not to be told apart.
     NotFound = "not_found", NOT_FOUND, "There is no such resource", None;
     /// The resource exists and does not take this method.
@@ -89,6 +91,12 @@ codes! {
     AlreadyVoided = "already_voided", CONFLICT, "The cost is already voided", None;
     /// The credentials fit several tenants.
     TenantRequired = "tenant_required", CONFLICT, "Several tenants fit: choose one", None;
+    /// A member has this address.
+    EmailTaken = "email_taken", CONFLICT, "The e-mail address is already taken", None;
+    /// The tenant would have no owner.
+    LastOwner = "last_owner", CONFLICT, "The last owner stays", None;
+    /// There are as many of these as there may be.
+    TooMany = "too_many", CONFLICT, "There are as many as there may be", None;
     /// `If-Match` does not name the current version.
     VersionMismatch = "version_mismatch", PRECONDITION_FAILED, "The resource has changed since", None;
     /// Path and query are longer than allowed.
@@ -207,7 +215,7 @@ impl Error {
 
     /// The one 401 for requests whose credentials are missing or not valid.
     pub fn unauthorized() -> Self {
-        Self::new(Code::Unauthorized, "Send a valid access token as `Authorization: Bearer …`.")
+        Self::new(Code::Unauthorized, "Send a valid access token or API key as `Authorization: Bearer …`.")
     }
 
     /// 422 with one violation, whose detail is also the error's.

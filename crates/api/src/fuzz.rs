@@ -5,7 +5,7 @@
 mod credentials;
 mod requests;
 
-pub use credentials::{cursor, signed_token, token};
+pub use credentials::{api_key, cursor, signed_token, token};
 pub use requests::{body, headers, query};
 
 #[cfg(test)]
@@ -21,6 +21,11 @@ mod tests {
     fn no_bytes_surprise_the_reader_of_tokens() {
         try_out("token", 3_000, super::token);
         try_out("signed_token", 3_000, super::signed_token);
+    }
+
+    #[test]
+    fn no_bytes_surprise_the_reader_of_api_keys() {
+        try_out("api_key", 3_000, super::api_key);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::{
 /// Longest key in characters.
 pub const MAX_KEY: usize = 200;
 
+/// The header's name.
+pub(crate) const HEADER: &str = "idempotency-key";
+
 /// The client's name for this very request; `None` when it gave none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(pub Option<String>);
@@ -51,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 fn parse(headers: &HeaderMap) -> Result<Option<String>, Error> {
-    let mut values = headers.get_all("idempotency-key").iter();
+    let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Error::new(Code::InvalidHeader, "Idempotency-Key was sent more than once."));

@@ -1,25 +1,32 @@
 //! Password hashes: Argon2id in a bounded number of blocking threads, the same work for known and unknown accounts.
 
 mod common;
+mod hasher;
 mod policy;
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version, password_hash};
+use argon2::{Params, password_hash};
 use axum::{extract::FromRequestParts, http::request::Parts};
 use metrics::{Counter, counter, describe_counter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::{
     error::{Code, Error},
     openapi::{Operation, Part},
+    secret::Secret,
     state::Api,
 };
 
+use hasher::Hasher;
 pub use policy::{MAX_LENGTH, MIN_LENGTH, Password, Personal, Weakness};
 
 /// How many requests may wait for a thread; any more are told to come back.
 pub const WAITING: usize = 16;
+
+/// Log-ins and the like that read or write at the same time, once their password is known: those of one tenant wait for each
+/// other, and each keeps a connection meanwhile. They leave the others to everybody else.
+pub const MAX_STORING: usize = 4;
 
 /// What a hash costs. The default is OWASP's recommendation and this service's minimum; tests choose less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +71,10 @@ pub enum Verdict {
 /// Hashes and verifies passwords; clones share their threads.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    argon2: Argon2<'static>,
+    hasher: Hasher,
     dummy: Arc<str>,
+    places: Arc<Semaphore>,
+    storing: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
     /// Permits of the two.
@@ -78,8 +87,8 @@ impl Passwords {
     /// unknown accounts are compared with.
     pub fn new(cost: Cost, cores: NonZeroUsize, waiting: usize) -> Result<Self, SetupError> {
         let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, None).map_err(SetupError::Cost)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let dummy = argon2.hash_password(b"").map_err(SetupError::Hash)?.to_string().into();
+        let hasher = Hasher::new(params);
+        let dummy = hasher.hash(&Password::presented(&Secret::new(""))).map_err(SetupError::Hash)?.into();
         describe_counter!(
             "convolog_password_hashes_refused_total",
             "Log-ins and the like refused because too many wait"
@@ -87,8 +96,10 @@ impl Passwords {
         let cores = cores.get().min(Semaphore::MAX_PERMITS / 2);
         let waiting = waiting.min(Semaphore::MAX_PERMITS / 2);
         Ok(Self {
-            argon2,
+            hasher,
             dummy,
+            places: Arc::new(Semaphore::new(cores + waiting)),
+            storing: Arc::new(Semaphore::new(MAX_STORING)),
             admitted: Arc::new(Semaphore::new(cores + waiting)),
             running: Arc::new(Semaphore::new(cores)),
             permits: (cores + waiting, cores),
@@ -105,7 +116,18 @@ impl Passwords {
 
     /// Whether a request that needs a hash would be refused now.
     pub fn is_full(&self) -> bool {
-        self.admitted.available_permits() == 0
+        self.admitted.available_permits() == 0 || self.places.available_permits() == 0
+    }
+
+    /// A place among those whose password is looked at, as many as may hash or wait for it; 503 when all are taken. It is kept
+    /// until the request is done.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_full| self.refuse())
+    }
+
+    /// The turn of a request that stores what came of its password; see [`MAX_STORING`].
+    pub async fn turn_to_store(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.storing.acquire().await.map_err(Error::internal)
     }
 
     fn refuse(&self) -> Error {
@@ -115,10 +137,8 @@ impl Passwords {
 
     /// The password's hash as a PHC string, with a new salt; 503 when too many are waiting.
     pub async fn hash(&self, password: Password) -> Result<String, Error> {
-        let argon2 = self.argon2.clone();
-        self.run(move || argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()))
-            .await?
-            .map_err(Error::internal)
+        let hasher = self.hasher.clone();
+        self.run(move || hasher.hash(&password)).await?.map_err(Error::internal)
     }
 
     /// Compares with a stored PHC string. `None`, for an unknown account or one without a password, takes as long and
@@ -126,8 +146,8 @@ impl Passwords {
     pub async fn verify(&self, password: Password, stored: Option<String>) -> Result<Verdict, Error> {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.dummy.as_ref().to_owned());
-        let argon2 = self.argon2.clone();
-        let verdict = self.run(move || compare(&argon2, &password, &stored)).await?.map_err(Error::internal)?;
+        let hasher = self.hasher.clone();
+        let verdict = self.run(move || hasher.compare(&password, &stored)).await?.map_err(Error::internal)?;
         Ok(if known { verdict } else { Verdict::Wrong })
     }
 
@@ -164,31 +184,12 @@ impl FromRequestParts<Api> for RoomToHash {
     }
 }
 
-fn compare(argon2: &Argon2<'_>, password: &Password, stored: &str) -> Result<Verdict, password_hash::Error> {
-    let stored = PasswordHash::new(stored)?;
-    match argon2.verify_password(password.as_bytes(), &stored) {
-        Ok(()) => Ok(Verdict::Right { needs_rehash: is_below(argon2.params(), &stored)? }),
-        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the stored hash is of another kind or cheaper than today's.
-fn is_below(today: &Params, stored: &PasswordHash) -> Result<bool, password_hash::Error> {
-    let params = Params::try_from(stored)?;
-    Ok(stored.algorithm != Algorithm::Argon2id.ident()
-        || stored.version != Some(Version::V0x13.into())
-        || params.m_cost() < today.m_cost()
-        || params.t_cost() < today.t_cost()
-        || params.p_cost() < today.p_cost())
-}
-
 #[cfg(test)]
 mod tests {
+    use argon2::{Algorithm, Argon2, PasswordHasher as _, Version};
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::{error::Code, secret::Secret};
 
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
 

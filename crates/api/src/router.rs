@@ -5,10 +5,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
+use tower::util::option_layer;
 
 use crate::{
-    admission, auth, costs, docs, error::Error, events, health, http_meters, messages, openapi::Routes, problem,
-    scrape, sessions, spans, state::Api, stream,
+    admission, api_keys, auth, cookies, costs, docs, error::Error, events, health, http_meters, jwks, messages,
+    openapi::Routes, problem, rate_limits, scrape, sessions, spans, state::Api, stream, tenant, users,
 };
 
 /// What a browser may load for an answer that is no page.
@@ -22,6 +23,23 @@ pub(crate) fn routes() -> Routes {
         .post("/v1/auth/register", auth::register, auth::REGISTER)
         .post("/v1/auth/login", auth::login, auth::LOGIN)
         .get("/v1/auth/me", auth::me, auth::ME)
+        .post("/v1/auth/refresh", auth::kept::refresh, auth::kept::REFRESH)
+        .post("/v1/auth/logout", auth::kept::logout, auth::kept::LOGOUT)
+        .post("/v1/auth/logout-all", auth::kept::logout_all, auth::kept::LOGOUT_ALL)
+        .post("/v1/auth/password/change", auth::password::change, auth::password::CHANGE)
+        .post("/v1/auth/password/set", auth::password::set, auth::password::SET)
+        .get("/v1/auth/sessions", auth::sign_ins::list, auth::sign_ins::LIST)
+        .delete("/v1/auth/sessions/{id}", auth::sign_ins::revoke, auth::sign_ins::REVOKE)
+        .get("/v1/tenant", tenant::read, tenant::READ)
+        .patch("/v1/tenant", tenant::change_tenant, tenant::CHANGE)
+        .get("/v1/users", users::list, users::LIST)
+        .post("/v1/users", users::change::add, users::change::ADD)
+        .get("/v1/users/{id}", users::read, users::READ)
+        .patch("/v1/users/{id}", users::change::change_user, users::change::CHANGE)
+        .delete("/v1/users/{id}", users::change::remove, users::change::REMOVE)
+        .get("/v1/api-keys", api_keys::list, api_keys::LIST)
+        .post("/v1/api-keys", api_keys::create::create, api_keys::create::CREATE)
+        .delete("/v1/api-keys/{id}", api_keys::revoke, api_keys::REVOKE)
         .get("/v1/sessions", sessions::list, sessions::LIST)
         .post("/v1/sessions", sessions::start, sessions::START)
         .get("/v1/sessions/{id}", sessions::read, sessions::READ)
@@ -38,6 +56,7 @@ pub(crate) fn routes() -> Routes {
         .post("/v1/costs/{id}/void", costs::void::void, costs::void::VOID)
         .get("/v1/events", events::list, events::LIST)
         .get("/v1/events/stream", stream::follow, stream::FOLLOW)
+        .get("/.well-known/jwks.json", jwks::read, jwks::READ)
         .get("/metrics", scrape::metrics, scrape::METRICS)
         .get("/health", health::detail, health::DETAIL)
         .get("/health/live", health::live, health::LIVE)
@@ -54,9 +73,12 @@ pub fn router(api: Api) -> Router {
     let router = routes
         .fallback(async || Error::not_found())
         .with_state(api.clone())
+        .layer(from_fn_with_state(api.clone(), rate_limits::tell))
+        .layer(from_fn(cookies::answer))
         .layer(from_fn_with_state(api.clone(), admission::admit))
         .layer(from_fn_with_state(api.clone(), guard))
         .layer(from_fn(problem::answer))
+        .layer(option_layer(api.inner.origins.cors()))
         .layer(from_fn_with_state(http_meters, http_meters::measure));
     match on_answer {
         Some(on_answer) => router.layer(from_fn_with_state((api, on_answer), spans::record)),

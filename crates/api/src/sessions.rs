@@ -155,9 +155,10 @@ pub(crate) async fn start(
     body.check()?;
     let StartSession { id, mode: Word(mode), widget_id, meeting_id, personality_id, metadata } = body;
     let started = Started { mode, widget_id, meeting_id, personality_id, metadata };
-    // Nothing but costs is written into a ledger, also into one that has not begun; nor sessions among operations.
+    // Nothing but costs is written into a ledger, also into one that has not begun; nor sessions among operations or sign-ins.
     let tenant = caller.context.tenant();
-    let is_reserved = id.is_some_and(|id| Period::is_stream(tenant, id) || id == domain::operations::stream(tenant));
+    let ours = [domain::operations::stream(tenant), domain::user::stream(tenant)];
+    let is_reserved = id.is_some_and(|id| Period::is_stream(tenant, id) || ours.contains(&id));
     let id = id.unwrap_or_else(Uuid::now_v7);
     let context = command::context(&api, &caller, origin, key, received);
     let outcome = api.inner.log.execute(context, move |unit| {

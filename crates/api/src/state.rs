@@ -8,9 +8,14 @@ use store::{ApiDatabase, Log, OnCommit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api_keys::known::KnownKeys,
+    auth::refresh_token::ChainKey,
     http_meters::HttpMeters,
+    master_secret::MasterSecret,
     operations::{Answers, Operations},
+    origins::{Origins, WebOrigin},
     passwords::Passwords,
+    rate_limits::{RateLimitSettings, RateLimits},
     read_gate::ReadGate,
     scrape::ScrapeMeters,
     stream::{StreamFigures, Streams},
@@ -30,8 +35,12 @@ pub(crate) struct Inner {
     pub(crate) database: ApiDatabase,
     pub(crate) log: Log,
     pub(crate) on_commit: OnCommit,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) refresh_key: Arc<ChainKey>,
+    pub(crate) api_keys: KnownKeys,
     pub(crate) passwords: Passwords,
+    pub(crate) origins: Origins,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) gate: ReadGate,
     pub(crate) bus: Bus,
     pub(crate) operations: Operations,
@@ -50,9 +59,9 @@ impl Api {
         database: ApiDatabase,
         bus: Bus,
         (log, on_commit): (Log, OnCommit),
-        tokens: Tokens,
+        (tokens, master): (Arc<Tokens>, &MasterSecret),
         passwords: Passwords,
-        clock: Clock,
+        (clock, rate_limits, allowed_origins): (Clock, RateLimitSettings, Vec<WebOrigin>),
         operations: Operations,
     ) -> Self {
         let gate = ReadGate::start(database.clone(), bus.clone());
@@ -61,8 +70,12 @@ impl Api {
         let inner = Inner {
             log,
             on_commit,
+            origins: Origins::new(tokens.issuer(), allowed_origins),
             tokens,
+            refresh_key: Arc::new(ChainKey::new(master)),
+            api_keys: KnownKeys::default(),
             passwords,
+            rate_limits: RateLimits::new(rate_limits),
             gate,
             clock,
             bus: bus.clone(),

@@ -1,19 +1,24 @@
 //! Access tokens: EdDSA JWTs of five minutes, believed only with our key, our algorithm and every claim in place.
 
 mod cache;
+mod key_set;
 mod signer;
 
-use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{TenantId, UserId, tenant::Role};
-use jsonwebtoken::{Header, Validation, jwk::JwkSet};
+use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::Error;
-use cache::{Cache, Recall};
+use cache::{Cache, Recall, Shown};
 
+pub use key_set::KeySet;
+use signer::ALGORITHM;
 pub use signer::{KeyError, PublicKey, Signer};
 
 /// How long a token is good for.
@@ -21,6 +26,9 @@ pub const LIFETIME: TimeDelta = TimeDelta::minutes(5);
 
 /// How far two clocks may differ.
 pub const LEEWAY: TimeDelta = TimeDelta::seconds(5);
+
+/// How long a sign-in that was looked up is believed to go on: what another node has revoked is refused after that.
+pub const TRUST: Duration = Duration::from_secs(5);
 
 /// Longest token in bytes that is looked at; ours have about 600.
 pub const MAX_TOKEN: usize = 2048;
@@ -57,6 +65,11 @@ impl AccessToken {
     /// Until when it is believed.
     pub fn good_until(&self) -> DateTime<Utc> {
         self.expires_at + LEEWAY
+    }
+
+    /// A sign-in without a token of its own, until it ends.
+    pub(crate) fn of_sign_in(grant: Grant, ends: DateTime<Utc>) -> Self {
+        Self { grant, id: grant.sign_in, expires_at: ends, not_before: DateTime::<Utc>::MIN_UTC }
     }
 
     fn is_live(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
@@ -122,24 +135,31 @@ impl From<Refusal> for Error {
 #[derive(Debug)]
 pub struct Tokens {
     issuer: String,
-    signer: Signer,
-    keys: HashMap<String, Key>,
+    rules: Validation,
+    keys: RwLock<Arc<KeySet>>,
     cache: Cache,
 }
 
-#[derive(Debug)]
-struct Key {
-    public: PublicKey,
-    validation: Validation,
-}
-
 impl Tokens {
-    /// Issues with `signer`, believes it and `others` (keys of the time before or after a rotation). The issuer is also
-    /// the audience: tokens are for this service alone.
-    pub fn new(issuer: &str, signer: Signer, others: impl IntoIterator<Item = PublicKey>) -> Self {
-        let keys = others.into_iter().chain([signer.public_key().clone()]);
-        let keys = keys.map(|public| (public.kid().to_owned(), Key { validation: rules(issuer, &public), public }));
-        Self { issuer: issuer.to_owned(), keys: keys.collect(), signer, cache: Cache::default() }
+    /// Issues and believes with these keys. The issuer is also the audience: tokens are for this service alone.
+    pub fn new(issuer: &str, keys: KeySet) -> Self {
+        let keys = RwLock::new(Arc::new(keys));
+        Self { issuer: issuer.to_owned(), rules: rules(issuer), keys, cache: Cache::default() }
+    }
+
+    /// The keys of this moment.
+    pub fn keys(&self) -> Arc<KeySet> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes other keys from now on. When one is not believed any more, neither are its tokens that were verified before.
+    pub fn replace_keys(&self, keys: KeySet) {
+        let keys = Arc::new(keys);
+        let before = std::mem::replace(&mut *self.keys.write().unwrap_or_else(PoisonError::into_inner), keys.clone());
+        if !keys.believes_all_of(&before) {
+            // After the replacement: what is verified with the earlier keys at this moment is not remembered either.
+            self.cache.forget(|_| true);
+        }
     }
 
     /// The URL by which clients reach this service, as tokens name it.
@@ -149,9 +169,11 @@ impl Tokens {
 
     /// A token for [`LIFETIME`] from `now` on; `id` becomes its `jti`.
     pub fn issue(&self, grant: Grant, id: Uuid, now: DateTime<Utc>) -> Result<String, Error> {
-        let mut header = Header::new(self.signer.public_key().algorithm());
+        let keys = self.keys();
+        let signer = keys.signer();
+        let mut header = Header::new(ALGORITHM);
         header.typ = Some(TYP.to_owned());
-        header.kid = Some(self.signer.public_key().kid().to_owned());
+        header.kid = Some(signer.public_key().kid().to_owned());
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.issuer.clone(),
@@ -164,12 +186,12 @@ impl Tokens {
             exp: (now + LIFETIME).timestamp(),
             jti: id,
         };
-        jsonwebtoken::encode(&header, &claims, self.signer.key()).map_err(Error::internal)
+        jsonwebtoken::encode(&header, &claims, signer.key()).map_err(Error::internal)
     }
 
     /// Verifies the signature and every claim, about 200 µs; [`Tokens::authenticate`] remembers the outcome.
     ///
-    /// Key and algorithm come from our own record of the `kid`; `jku`, `x5u` and `jwk` in the header mean nothing.
+    /// The key comes from our own record of the `kid`, the algorithm is always the same; `jku`, `x5u` and `jwk` in the header mean nothing.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<AccessToken, Refusal> {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::TooLong);
@@ -178,8 +200,9 @@ impl Tokens {
         if header.typ.as_deref() != Some(TYP) || header.crit.is_some() {
             return Err(Refusal::WrongType);
         }
-        let key = header.kid.as_ref().and_then(|kid| self.keys.get(kid)).ok_or(Refusal::UnknownKey)?;
-        let decoded = jsonwebtoken::decode::<Claims>(token, key.public.key(), &key.validation).map_err(Refusal::Jwt)?;
+        let keys = self.keys();
+        let key = header.kid.as_ref().and_then(|kid| keys.believed(kid)).ok_or(Refusal::UnknownKey)?;
+        let decoded = jsonwebtoken::decode::<Claims>(token, key.key(), &self.rules).map_err(Refusal::Jwt)?;
         let claims = decoded.claims;
         let time = |seconds: i64| DateTime::from_timestamp(seconds, 0).ok_or(Refusal::OutOfRange);
         let token = AccessToken {
@@ -191,49 +214,76 @@ impl Tokens {
         token.is_live(now).map(|()| token)
     }
 
-    /// Like [`Tokens::verify`], but a token that was believed before needs neither the signature nor `still_good`, which
-    /// asks whatever else must hold (that the sign-in was not revoked).
+    /// Like [`Tokens::verify`], with the role that `role_now` answers: what the user of the sign-in may do now, or an
+    /// error when the sign-in is over. It is asked again after [`TRUST`], the signature is checked once.
     ///
-    /// What is revoked while `still_good` runs is not remembered.
+    /// What is revoked while `role_now` runs is not remembered.
     pub async fn authenticate<F>(
         &self,
         token: &str,
         now: DateTime<Utc>,
-        still_good: impl FnOnce(AccessToken) -> F,
+        role_now: impl FnOnce(AccessToken) -> F,
     ) -> Result<AccessToken, Error>
     where
-        F: Future<Output = Result<(), Error>>,
+        F: Future<Output = Result<Role, Error>>,
     {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::TooLong.into());
         }
-        match self.cache.recall(token) {
-            Recall::Known(known) => known.is_live(now).map(|()| known).map_err(Error::from),
-            Recall::Unknown(ticket) => {
-                let verified = self.verify(token, now)?;
-                still_good(verified).await?;
-                self.cache.remember(ticket, verified);
-                Ok(verified)
-            }
-        }
+        let (mut verified, ticket) = match self.cache.recall(Shown::Bearer(token)) {
+            Recall::Trusted(known, _) => return known.is_live(now).map(|()| known).map_err(Error::from),
+            Recall::Verified(known, ticket) => (known.is_live(now).map(|()| known)?, ticket),
+            Recall::Unknown(ticket) => (self.verify(token, now)?, ticket),
+        };
+        verified.grant.role = role_now(verified).await?;
+        self.cache.remember(ticket, verified);
+        Ok(verified)
     }
 
-    /// Forgets the verified tokens to which this applies: their next use asks `still_good` again.
+    /// Whose a browser's cookie is, as `look_up` says; it is asked again after [`TRUST`], and what is revoked while it runs is not
+    /// remembered.
+    pub(crate) async fn by_cookie<F>(
+        &self,
+        cookie: &str,
+        now: DateTime<Utc>,
+        look_up: impl FnOnce() -> F,
+    ) -> Result<AccessToken, Error>
+    where
+        F: Future<Output = Result<AccessToken, Error>>,
+    {
+        let ticket = match self.cache.recall(Shown::Cookie(cookie)) {
+            Recall::Trusted(known, _) => return known.is_live(now).map(|()| known).map_err(Error::from),
+            Recall::Verified(_, ticket) | Recall::Unknown(ticket) => ticket,
+        };
+        let known = look_up().await?;
+        self.cache.remember(ticket, known);
+        Ok(known)
+    }
+
+    /// Asks again about a sign-in that was believed before, for what lasts longer than a request. Answers what its user may do
+    /// now, and until when that is believed: then it is asked again, once for all who come from it.
+    pub(crate) async fn still<F>(&self, grant: Grant, role_now: impl FnOnce() -> F) -> Result<(Role, Instant), Error>
+    where
+        F: Future<Output = Result<Role, Error>>,
+    {
+        let ticket = match self.cache.recall(Shown::SignIn(grant.sign_in)) {
+            Recall::Trusted(known, looked_up) => return Ok((known.grant.role, looked_up + TRUST)),
+            Recall::Verified(_, ticket) | Recall::Unknown(ticket) => ticket,
+        };
+        let (role, since) = (role_now().await?, ticket.since);
+        self.cache.remember(ticket, AccessToken::of_sign_in(Grant { role, ..grant }, DateTime::<Utc>::MAX_UTC));
+        Ok((role, since + TRUST))
+    }
+
+    /// Forgets the verified tokens to which this applies: their next use asks for the role again.
     pub fn forget(&self, applies: impl Fn(&AccessToken) -> bool) {
         self.cache.forget(applies);
-    }
-
-    /// The public keys for `/.well-known/jwks.json`, ordered by `kid`.
-    pub fn jwks(&self) -> JwkSet {
-        let mut keys: Vec<_> = self.keys.values().map(|key| key.public.jwk()).collect();
-        keys.sort_by(|one, other| one.common.key_id.cmp(&other.common.key_id));
-        JwkSet { keys }
     }
 }
 
 /// What jsonwebtoken shall check. Times are checked here, against the clock that is passed in.
-fn rules(issuer: &str, key: &PublicKey) -> Validation {
-    let mut rules = Validation::new(key.algorithm());
+fn rules(issuer: &str) -> Validation {
+    let mut rules = Validation::new(ALGORITHM);
     rules.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
     rules.set_issuer(&[issuer]);
     rules.set_audience(&[issuer]);

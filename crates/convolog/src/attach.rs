@@ -1,12 +1,13 @@
 //! How a second process reaches the services: by the settings, else those that a running `convolog dev` has. It makes
-//! nothing, no data directory and no secret, and it logs in with the role that it is asked for, never as administrator.
+//! nothing, no data directory and no secret, and it logs in as whom it is asked for.
 
+use api::master_secret::MasterSecret;
 use local::Running;
 use store::{ConnectionSettings, RolePasswords};
 
 use crate::commands::Failure;
 use crate::node::Nats;
-use crate::secrets::{Secrets, seed_from_hex};
+use crate::secrets::{Secrets, master_secret};
 use crate::services::DATABASE;
 use crate::settings::ServiceSettings;
 
@@ -91,6 +92,18 @@ impl Attached {
         Ok(server.as_role(name, role.password(&secrets.roles()), connections))
     }
 
+    /// PostgreSQL as its administrator, for what no role may do.
+    pub fn administrator(&self) -> Result<ConnectionSettings, Failure> {
+        let local = || {
+            let uid = local::current_uid().ok()?;
+            Running::admin_url(uid, &self.settings.data_dir, DATABASE)
+        };
+        match self.settings.database_url.clone().or_else(local) {
+            Some(url) => Ok(ConnectionSettings::from_url("DATABASE_URL", &url, 1)?),
+            None => Err(self.nothing_runs("DATABASE_URL")),
+        }
+    }
+
     /// NATS; `None` when it is not set and no local one runs. Whoever can do without goes on.
     pub fn nats(&self) -> Option<Nats> {
         if let Some(url) = &self.settings.nats_url {
@@ -106,22 +119,22 @@ impl Attached {
         self.nats().ok_or_else(|| self.nothing_runs("NATS_URL"))
     }
 
-    /// The seed of the key that signs access tokens: the one that is set, else that of the data directory.
-    pub fn signing_seed(&self, set: Option<&str>) -> Result<[u8; 32], Failure> {
-        match (set, &self.secrets) {
-            (Some(digits), _) => seed_from_hex(digits).ok_or_else(|| {
-                Failure::usage(
-                    "CONVOLOG_SIGNING_KEY: expected 64 hexadecimal digits, as `openssl rand -hex 32` makes them",
-                )
-            }),
-            (None, Some(secrets)) => Ok(secrets.signing_seed()?),
-            (None, None) => {
-                let folder = self.settings.data_dir.display();
-                Err(Failure::usage(format!(
-                    "the key that signs access tokens is not known: set CONVOLOG_SIGNING_KEY (there is none in {folder})"
-                )))
-            }
-        }
+    /// The secret that signing keys are derived from: the one that is set, else that of the data directory, if any.
+    pub fn master_secret(&self, set: Option<&str>) -> Result<Option<MasterSecret>, Failure> {
+        let Some(digits) = set else { return Ok(self.secrets.as_ref().map(Secrets::master_secret).transpose()?) };
+        master_secret(digits).map(Some).ok_or_else(|| {
+            Failure::usage("CONVOLOG_SIGNING_KEY: expected 64 hexadecimal digits, as `openssl rand -hex 32` makes them")
+        })
+    }
+
+    /// The same for whoever cannot do without.
+    pub fn needed_master_secret(&self, set: Option<&str>) -> Result<MasterSecret, Failure> {
+        self.master_secret(set)?.ok_or_else(|| {
+            let folder = self.settings.data_dir.display();
+            Failure::usage(format!(
+                "the secret that signing keys are made of is not known: set CONVOLOG_SIGNING_KEY (there is none in {folder})"
+            ))
+        })
     }
 
     /// The password of the demo that the running process has made.

@@ -4,6 +4,7 @@ pub mod api;
 pub mod dead_letters;
 pub mod dev;
 pub mod import;
+pub mod keys;
 pub mod migrate;
 pub mod openapi;
 pub mod projector;
@@ -36,6 +37,9 @@ pub enum Command {
     /// Import conversations, or an export of costs, into a tenant's log.
     #[command(after_help = import::EXAMPLES)]
     Import(import::Settings),
+    /// Look after the keys that sign access tokens.
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::Settings),
     /// Bring a database up to this version: roles, rights and schema.
     #[command(after_help = migrate::EXAMPLES)]
     Migrate(migrate::Settings),
@@ -121,6 +125,7 @@ impl Command {
             Self::Dev(_) | Self::Api(_) | Self::Projector(_) => "info,async_nats=warn,sqlx=warn",
             Self::DeadLetters(_)
             | Self::Import(_)
+            | Self::Keys(_)
             | Self::Migrate(_)
             | Self::Seed(_)
             | Self::Openapi
@@ -138,6 +143,7 @@ impl Command {
             Self::DeadLetters(settings) => dead_letters::run(&settings).await,
             Self::Dev(settings) => dev::run(&settings, folders).await,
             Self::Import(settings) => import::run(&settings).await,
+            Self::Keys(settings) => keys::run(&settings).await,
             Self::Migrate(settings) => migrate::run(&settings).await,
             Self::Openapi => openapi::run(),
             Self::Projector(settings) => projector::run(&settings).await,

@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod commands;
+pub mod demo_key;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod import;

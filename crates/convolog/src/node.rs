@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use api::master_secret::MasterSecret;
 use api::passwords::{Cost, Passwords, WAITING};
-use api::tokens::{Signer, Tokens};
+use api::signing_keys;
+use api::tokens::Tokens;
 use api::worker::Worker;
-use api::{Api, Clock, Operations, OperatorToken, ServerSettings};
+use api::{Api, Clock, Operations, OperatorToken, RateLimitSettings, ServerSettings, WebOrigin};
 use bus::{Bus, User};
 use chrono::{DateTime, Utc};
 use projector::{Projector, ProjectorSettings, Relay, RelaySettings, Standing};
@@ -78,8 +81,10 @@ pub struct ApiSettings {
     pub listen: SocketAddr,
     /// The issuer of access tokens; `http://` and the address when `None`.
     pub public_url: Option<String>,
-    /// Seed of the Ed25519 key that signs access tokens.
-    pub signing_seed: [u8; 32],
+    /// What signing keys are derived from.
+    pub master_secret: MasterSecret,
+    /// How often it reads which signing keys there are: [`signing_keys::KEY_RELOAD`], but in tests.
+    pub key_reload: Duration,
     /// How dear a password is.
     pub password_cost: Cost,
     /// How the log works.
@@ -88,6 +93,10 @@ pub struct ApiSettings {
     pub operations: Operations,
     /// How much the server takes on.
     pub server: ServerSettings,
+    /// How often somebody may ask.
+    pub rate_limits: RateLimitSettings,
+    /// Whose web pages may ask with a cookie, beside that of the public URL.
+    pub allowed_origins: Vec<WebOrigin>,
     /// Where the time comes from: [`system_clock`], but in tests.
     pub clock: Clock,
 }
@@ -143,6 +152,7 @@ async fn listen(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListen
 /// The part that takes requests.
 struct Front {
     server: JoinHandle<std::io::Result<()>>,
+    keys: JoinHandle<()>,
     writers: JoinHandle<()>,
     stop: CancellationToken,
     database: ApiDatabase,
@@ -212,6 +222,7 @@ impl Node {
         let database = ApiDatabase::connect(database).await.context("starting the API")?;
         database.self_check().await.context("starting the API")?;
         let on_commit = Api::doorbell(&bus);
+        let keys = signing_keys::provide(&database, &settings.master_secret).await.context("starting the API")?;
         let (log, writers) = Log::start(&database, &settings.log, on_commit.clone()).await?;
         let listener = listen("CONVOLOG_LISTEN", settings.listen).await?;
         let address = listener.local_addr()?;
@@ -219,17 +230,21 @@ impl Node {
         let mut operations = settings.operations;
         operations.pools.push(database.pool_meter());
         operations.render = telemetry::render;
-        let tokens = Tokens::new(&issuer, Signer::from_seed(settings.signing_seed)?, []);
+        let master = settings.master_secret;
+        let tokens = Arc::new(Tokens::new(&issuer, keys));
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let cost = settings.password_cost;
         let passwords = tokio::task::spawn_blocking(move || Passwords::new(cost, cores, WAITING)).await??;
         let written = (log.clone(), on_commit.clone());
-        let app = Api::new(database.clone(), bus, written, tokens, passwords, settings.clock, operations);
+        let bounded = (settings.clock, settings.rate_limits, settings.allowed_origins);
+        let app = Api::new(database.clone(), bus, written, (tokens.clone(), &master), passwords, bounded, operations);
         let stop = CancellationToken::new();
+        let following = signing_keys::follow(tokens, database.clone(), master, settings.key_reload, stop.clone());
+        let keys = store::spawn("signing keys", following);
         let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);
         self.app = Some(app);
-        self.front = Some(Front { server, writers, stop, database, log, on_commit });
+        self.front = Some(Front { server, keys, writers, stop, database, log, on_commit });
         Ok(())
     }
 
@@ -251,9 +266,10 @@ impl Node {
     /// Finishes the requests under way, then what the writers have taken on (also for clients that are gone), then relay
     /// and projector. Clients cannot hold it for longer than the server's grace, a stuck database can.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        if let Some(Front { server, writers, stop, database, log, on_commit }) = self.front.take() {
+        if let Some(Front { server, keys, writers, stop, database, log, on_commit }) = self.front.take() {
             stop.cancel();
             server.await??;
+            keys.await?;
             drop((self.app.take(), log, on_commit));
             writers.await?;
             database.close().await;

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use api::master_secret::MasterSecret;
 use bus::User;
 use serde::{Deserialize, Serialize};
 use store::RolePasswords;
@@ -18,7 +19,7 @@ pub const FILE: &str = "secrets.json";
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secrets {
-    /// Seed of the Ed25519 key that signs access tokens, hexadecimal.
+    /// What signing keys are derived from, hexadecimal.
     signing_seed: String,
     /// Password of the database roles.
     postgres_api: String,
@@ -116,9 +117,14 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// The seed of the signing key.
-    pub fn signing_seed(&self) -> anyhow::Result<[u8; 32]> {
-        seed_from_hex(&self.signing_seed).context("the signing seed is damaged")
+    /// What signing keys are derived from.
+    pub fn master_secret(&self) -> anyhow::Result<MasterSecret> {
+        master_secret(&self.signing_seed).context("the signing seed is damaged")
+    }
+
+    /// The same as the setting `CONVOLOG_SIGNING_KEY`.
+    pub fn signing_key(&self) -> &str {
+        &self.signing_seed
     }
 
     /// Passwords of the database roles.
@@ -136,8 +142,8 @@ impl Secrets {
     }
 }
 
-/// 32 bytes from 64 hexadecimal digits.
-pub(crate) fn seed_from_hex(digits: &str) -> Option<[u8; 32]> {
+/// The secret of 64 hexadecimal digits.
+pub fn master_secret(digits: &str) -> Option<MasterSecret> {
     let mut seed = [0; 32];
     if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -145,7 +151,7 @@ pub(crate) fn seed_from_hex(digits: &str) -> Option<[u8; 32]> {
     for (at, slot) in seed.iter_mut().enumerate() {
         *slot = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
     }
-    Some(seed)
+    Some(MasterSecret::new(seed))
 }
 
 /// That many random bytes from the system, hexadecimal.
@@ -167,10 +173,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = Secrets::load_or_make(directory.path()).unwrap();
         let again = Secrets::load_or_make(directory.path()).unwrap();
-        assert_eq!(first.signing_seed().unwrap(), again.signing_seed().unwrap());
+        assert_eq!(first.signing_key(), again.signing_key());
         assert_eq!(first.nats().of(User::Relay), again.nats().of(User::Relay));
         let mode = fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_ne!(first.signing_seed().unwrap(), Secrets::random().unwrap().signing_seed().unwrap());
+        assert_ne!(first.signing_key(), Secrets::random().unwrap().signing_key());
+        assert!(first.master_secret().is_ok());
     }
 }

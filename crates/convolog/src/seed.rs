@@ -62,7 +62,12 @@ pub struct Seeded {
 
 /// The demo's tenant, if it is there.
 pub async fn tenant(database: &ApiDatabase, demo: &Demo) -> anyhow::Result<Option<TenantId>> {
-    Ok(account(database, demo).await?.map(|account| account.tenant))
+    Ok(owner(database, demo).await?.map(|(tenant, _)| tenant))
+}
+
+/// The demo's tenant and its owner, if they are there.
+pub async fn owner(database: &ApiDatabase, demo: &Demo) -> anyhow::Result<Option<(TenantId, UserId)>> {
+    Ok(account(database, demo).await?.map(|account| (account.tenant, account.user)))
 }
 
 /// Whether the demo that is there has this password: it may have been made with another one.
@@ -130,7 +135,7 @@ async fn found(
     let caller = TenantContext::authenticated(tenant, Actor { kind: ActorKind::User, id: user.0 });
     let context = CommandContext::new(caller, Uuid::now_v7(), now - FOUNDED);
     let owner = NewUser { user_id: user, email, name: "Demo Owner".into() };
-    let new = NewTenant { context, name: demo.tenant_name.clone(), owner, password_hash };
+    let new = NewTenant { context, name: demo.tenant_name.clone(), owner, password_hash, sign_in: None };
     let registered = register_tenant(database, on_commit.clone(), new).await;
     registered.map_err(|error| anyhow::anyhow!("the demo tenant was refused: {error:?}"))?;
     Ok(tenant)

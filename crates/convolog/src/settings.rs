@@ -120,6 +120,15 @@ impl ServiceSettings {
     }
 }
 
+/// What signing keys are derived from.
+#[derive(Clone, Debug, Args)]
+pub struct SigningSecret {
+    /// The secret from which the keys of access and refresh tokens are derived, 64 hexadecimal digits, the same for all processes
+    /// (`openssl rand -hex 32` makes one); that of the data directory when not set.
+    #[arg(long, env = "CONVOLOG_SIGNING_KEY", hide_env_values = true, value_name = "HEX", value_parser = secret)]
+    pub signing_key: Option<String>,
+}
+
 /// What a secret's setting begins with when the secret is in a file.
 const FILE: &str = "file:";
 

@@ -61,6 +61,7 @@ async fn what_is_missing_or_wrong_is_said() {
         (&["api"], &[API.0], 3, "set NATS_URL"),
         (&["api"], &[API.0, "NATS_URL"], 2, "set CONVOLOG_SIGNING_KEY"),
         (&["api", "--signing-key", "12"], &[API.0, "NATS_URL"], 2, "64 hexadecimal digits"),
+        (&["api", "--allowed-origins", "https://app.example.com/"], none, 2, "CONVOLOG_ALLOWED_ORIGINS"),
         (&["projector"], &["CONVOLOG_RELAY_DATABASE_URL"], 3, "set CONVOLOG_PROJECTOR_DATABASE_URL"),
     ] {
         let output = servers.command(arguments, needs).output().unwrap();

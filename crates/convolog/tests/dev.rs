@@ -65,12 +65,16 @@ fn kill_nine_leaves_nothing_behind_and_the_next_start_has_the_data() {
     let body = r#"{"id":"01890a5d-ac96-774b-bcce-b302099a8057","mode":"text"}"#;
     assert!(dev.post("/v1/sessions", Some(&dev.token()), body).starts_with("HTTP/1.1 201"));
     let (postgres, password) = (dev.postgres_data(), dev.line("Demo log-in ").to_owned());
+    let key = dev.line("Demo API key ").to_owned();
+    assert!(dev.get("/v1/events", &key).starts_with("HTTP/1.1 200"));
     dev.signal("-KILL");
     dev.process.wait().unwrap();
     wait_until_gone(&postgres);
 
     let again = data.start();
     assert_eq!(again.line("Demo log-in "), password);
+    assert_eq!(again.line("Demo API key "), key);
+    assert!(again.get("/v1/sessions", &key).starts_with("HTTP/1.1 200"));
     // The acknowledged session is there: its id is taken.
     let taken = again.post("/v1/sessions", Some(&again.token()), body);
     assert!(taken.starts_with("HTTP/1.1 409") && taken.contains("id_taken"), "{taken}");
@@ -92,12 +96,26 @@ fn bad_usage_is_exit_code_two_and_says_what_to_do() {
         ("CONVOLOG_LISTN", "127.0.0.1:0", "did you mean CONVOLOG_LISTEN?"),
         ("CONVOLOG_LOG", "a=b=c=", "CONVOLOG_LOG"),
         ("CONVOLOG_OPERATOR_TOKEN", "short-secret", "CONVOLOG_OPERATOR_TOKEN"),
+        ("CONVOLOG_RATE_LIMITS", "maybe", "possible values: on, off"),
+        ("CONVOLOG_TRUSTED_PROXIES", "all", "invalid digit"),
     ] {
         let data = tempfile::tempdir().unwrap();
         let output = command(data.path(), "127.0.0.1:0").env(variable, value).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.contains(expected) && !message.contains("short-secret"), "{message}");
+    }
+}
+
+#[test]
+fn rate_limits_are_off_for_this_machine_alone() {
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+        let data = tempfile::tempdir().unwrap();
+        let output = command(data.path(), listen).env("CONVOLOG_RATE_LIMITS", "off").output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{listen}: {message}");
+        assert!(message.contains("CONVOLOG_RATE_LIMITS") && message.contains(listen), "{listen}: {message}");
+        assert!(!data.path().join("postgres").exists(), "nothing was started");
     }
 }
 

@@ -19,11 +19,13 @@ pub enum Category {
     Ledger,
     /// What operators did to the log, one stream per tenant.
     Operations,
+    /// Who signed in and out, one stream per tenant.
+    User,
 }
 
 impl Category {
     /// All categories.
-    pub const ALL: [Self; 4] = [Self::Tenant, Self::Session, Self::Ledger, Self::Operations];
+    pub const ALL: [Self; 5] = [Self::Tenant, Self::Session, Self::Ledger, Self::Operations, Self::User];
 
     /// Its name in events, subjects and tables.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Category {
             Self::Session => "session",
             Self::Ledger => "ledger",
             Self::Operations => "operations",
+            Self::User => "user",
         }
     }
 
@@ -56,6 +59,8 @@ pub struct StreamId {
 pub enum ActorKind {
     /// A signed-in user.
     User,
+    /// A program with an API key.
+    ApiKey,
     /// Convolog itself, for example when it seeds a demo.
     System,
 }
@@ -65,7 +70,7 @@ pub enum ActorKind {
 pub struct Actor {
     /// What kind of caller.
     pub kind: ActorKind,
-    /// The user's id, or the nil UUID for the system.
+    /// The id of the user or the key, or the nil UUID for the system.
     pub id: Uuid,
 }
 

@@ -1,6 +1,6 @@
 //! The events of all aggregates as one type, for whoever reads a whole log.
 
-use crate::{Category, DecodeError, EventData, RecordedEvent, ledger, operations, session, tenant};
+use crate::{Category, DecodeError, EventData, RecordedEvent, ledger, operations, session, tenant, user};
 
 /// What happened, whatever it happened to. A `match` over it has no `_` arm, so that the compiler lists who must
 /// think about a new aggregate.
@@ -14,6 +14,8 @@ pub enum Fact {
     Ledger(ledger::Event),
     /// To a tenant's log, by an operator.
     Operations(operations::Event),
+    /// To somebody's sign-ins.
+    User(user::Event),
 }
 
 impl Fact {
@@ -24,6 +26,7 @@ impl Fact {
             Some(Category::Session) => read(event).map(Self::Session),
             Some(Category::Ledger) => read(event).map(Self::Ledger),
             Some(Category::Operations) => read(event).map(Self::Operations),
+            Some(Category::User) => read(event).map(Self::User),
             None => Err(DecodeError::newer(&event.name, event.schema)),
         }
     }

@@ -16,16 +16,32 @@ use crate::ledger;
 use crate::operations;
 use crate::session::{self, Session};
 use crate::tenant::{self, Tenant};
+use crate::user;
 use crate::{
     Actor, ActorKind, Aggregate as _, Category, DecodeError, EventData as _, EventMeta, EventType, Fact, RecordedEvent,
     TenantId,
 };
 
 /// Shapes of states, each with the event types that it was folded from. Lines are added, never changed.
-const SHAPES: [(&str, &[&str]); 3] = [
+const SHAPES: [(&str, &[&str]); 4] = [
     ("session.1", &["message_posted.v1", "session_ended.v1", "session_started.v1"]),
     ("tenant.1", &["tenant_registered.v1", "user_added.v1"]),
     ("tenant.2", &["tenant_registered.v2", "user_added.v1"]),
+    (
+        "tenant.3",
+        &[
+            "billing_changed.v1",
+            "plan_changed.v1",
+            "settings_changed.v1",
+            "tenant_registered.v2",
+            "tenant_renamed.v1",
+            "user_added.v1",
+            "user_invited.v1",
+            "user_profile_changed.v1",
+            "user_removed.v1",
+            "user_role_changed.v1",
+        ],
+    ),
 ];
 
 /// The names of today's events of a category.
@@ -35,6 +51,7 @@ fn names(category: Category) -> &'static [&'static str] {
         Category::Session => session::Event::VARIANTS,
         Category::Ledger => ledger::Event::VARIANTS,
         Category::Operations => operations::Event::VARIANTS,
+        Category::User => user::Event::VARIANTS,
     }
 }
 
@@ -43,7 +60,7 @@ fn shape(category: Category) -> Option<&'static str> {
     match category {
         Category::Tenant => Some(Tenant::STATE_SHAPE),
         Category::Session => Some(Session::STATE_SHAPE),
-        Category::Ledger | Category::Operations => None,
+        Category::Ledger | Category::Operations | Category::User => None,
     }
 }
 
@@ -54,6 +71,7 @@ fn written_today(fact: &Fact) -> (EventType, String) {
         Fact::Session(event) => (event.event_type(), event.encode()),
         Fact::Ledger(event) => (event.event_type(), event.encode()),
         Fact::Operations(event) => (event.event_type(), event.encode()),
+        Fact::User(event) => (event.event_type(), event.encode()),
     };
     (event_type, data.unwrap().get().to_owned())
 }

@@ -23,6 +23,7 @@ pub mod operations;
 mod period;
 pub mod session;
 pub mod tenant;
+pub mod user;
 
 pub use aggregate::{Aggregate, DecodeError, EventData, EventType};
 pub use currency::{CURRENCY_PATTERN, Currency, InvalidCurrency};

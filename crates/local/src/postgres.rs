@@ -19,6 +19,8 @@ use crate::{
 };
 
 const NAME: &str = "postgres";
+/// Beside the cluster: the password of its superuser, [`NAME`].
+pub(crate) const PASSWORD_FILE: &str = "superuser-password";
 /// In the cluster: process id, port and state of its server.
 pub(crate) const PID_FILE: &str = "postmaster.pid";
 /// How long recovery after a crash may take.
@@ -103,7 +105,7 @@ impl Postgres {
     /// The superuser's URL of a database, whose name stands in it as it is; `postgres` exists from the start.
     #[must_use]
     pub fn admin_url(&self, database: &str) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        superuser_url(&self.password, self.port, database)
     }
 
     /// The cluster's data directory.
@@ -161,10 +163,15 @@ impl Postgres {
     }
 }
 
+/// The URL of a cluster's superuser.
+pub(crate) fn superuser_url(password: &str, port: u16, database: &str) -> String {
+    format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{database}")
+}
+
 /// Makes the cluster when there is none; gives its superuser's password.
 async fn make(binaries: &Binaries, options: &PostgresOptions, folder: &Path, data: &Path) -> Result<String, Error> {
     let account = binaries.account.as_ref();
-    let file = folder.join("superuser-password");
+    let file = folder.join(PASSWORD_FILE);
     if data.is_dir() {
         return fs::read_to_string(&file).map_err(|source| Error::Password { dir: folder.to_owned(), file, source });
     }

@@ -23,6 +23,16 @@ impl Running {
         let folder = Places::existing_data(uid, data_dir)?;
         Some(Self { postgres: postgres_port(&folder.join("postgres/data")), nats: nats_port(&folder.join("nats")) })
     }
+
+    /// The superuser's URL of a database of the running PostgreSQL; `None` when none runs, or its password is for
+    /// another account than ours.
+    #[must_use]
+    pub fn admin_url(uid: u32, data_dir: &Path, database: &str) -> Option<String> {
+        let folder = Places::existing_data(uid, data_dir)?.join("postgres");
+        let port = postgres_port(&folder.join("data"))?;
+        let password = fs::read_to_string(folder.join(postgres::PASSWORD_FILE)).ok()?;
+        Some(postgres::superuser_url(&password, port, database))
+    }
 }
 
 /// The fourth line of PostgreSQL's pid file, when the server that wrote it lives and is ready.

@@ -26,7 +26,7 @@ impl<'a> Entry<'a> {
             let kind = match &projected.fact {
                 Fact::Ledger(Event::CostRecorded(recorded)) => Kind::Recorded(recorded),
                 Fact::Ledger(Event::CostVoided(voided)) => Kind::Voided(voided),
-                Fact::Tenant(_) | Fact::Session(_) | Fact::Operations(_) => return None,
+                Fact::Tenant(_) | Fact::Session(_) | Fact::Operations(_) | Fact::User(_) => return None,
             };
             Some(Self { event: projected.event, kind })
         };

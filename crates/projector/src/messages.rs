@@ -33,7 +33,8 @@ impl<'a> Rows<'a> {
                 Fact::Session(Event::SessionStarted(_) | Event::SessionEnded)
                 | Fact::Tenant(_)
                 | Fact::Ledger(_)
-                | Fact::Operations(_) => continue,
+                | Fact::Operations(_)
+                | Fact::User(_) => continue,
             };
             let Posted { message_id, role, content, attachments, metadata } = posted;
             rows.tenants.push(event.tenant.0);

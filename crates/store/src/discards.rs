@@ -5,7 +5,7 @@ use domain::{Category, TenantId};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::log::{Claim, CommandContext, OnCommit, SecondDoor};
+use crate::log::{Appending, Claim, CommandContext, OnCommit};
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error, TenantTx};
 
@@ -51,12 +51,10 @@ async fn write(database: &ApiDatabase, on_commit: &OnCommit, discard: Discard) -
         return Ok(DiscardOutcome::NotParked);
     };
     let claims = [Claim { name: discard_claim(parked), event: 0 }];
-    let place = (Category::Operations, operations::stream(tenant));
+    let stream_of_operations = (Category::Operations, operations::stream(tenant));
+    let to = Appending { stream: stream_of_operations, expected: None, claims: &claims, receipt: None };
     let events = [Event::EventDiscarded(discarded)];
-    let seq = match tx.append_to(&context, place, None, &events, &claims).await? {
-        SecondDoor::Stored { seq } => seq,
-        SecondDoor::Claimed(_) | SecondDoor::Conflict => return Ok(DiscardOutcome::Already),
-    };
+    let Some(seq) = tx.append(&context, &to, &events).await?.stored() else { return Ok(DiscardOutcome::Already) };
     // The row's lock: whoever projects the event after all either did so before, and then there is no such row, or sees
     // this afterwards.
     let found = sqlx::query("update dead_letters set discard_seq = $3 where tenant_id = $1 and seq = $2")
@@ -69,10 +67,7 @@ async fn write(database: &ApiDatabase, on_commit: &OnCommit, discard: Discard) -
         return Ok(DiscardOutcome::NotParked);
     }
     project(&mut tx, tenant, (parked, stream), seq).await?;
-    if let Err(error) = tx.commit().await {
-        return Err(if matches!(error, Error::Unavailable(_)) { Error::OutcomeUnknown } else { error });
-    }
-    on_commit(&[(tenant, seq)]);
+    let seq = tx.commit_appended(on_commit, seq).await?;
     Ok(DiscardOutcome::Done { seq })
 }
 

@@ -1,13 +1,22 @@
-//! A tenant's members: registering a tenant with its owner, and the inline projections `tenants` and `users`.
+//! A tenant and its members: decided on their stream, with the read tables `tenants` and `users` and what lies beside the log
+//! written in the same transaction.
 
-use chrono::{DateTime, Utc};
-use domain::tenant::{self, Command, NewUser, Tenant};
-use domain::{Aggregate as _, TenantId};
-use sqlx::PgConnection;
+mod beside;
+mod projection;
 
-use crate::log::{Claim, CommandContext, OnCommit, SecondDoor};
+use domain::tenant::{self, Command, NewUser, Rejection, Tenant};
+use domain::{Aggregate as _, Category, UserId};
+use uuid::Uuid;
+
+pub use beside::{Beside, INVITATION_LIFETIME, Invitation};
+
+use crate::log::{Appending, Claim, CommandContext, ExecuteError, OnCommit, Outcome, SecondDoor, replayed};
+use crate::sign_ins::{self, NewSignIn};
 use crate::tasks::spawn;
 use crate::{ApiDatabase, CrashPoint, Error, TenantTx};
+
+/// How often a command is decided again when others were faster, before it is refused as overload.
+const MAX_LOST_RACES: u32 = 20;
 
 /// A tenant to be founded.
 #[derive(Clone, Debug)]
@@ -20,6 +29,8 @@ pub struct NewTenant {
     pub owner: NewUser,
     /// The owner's password, Argon2id as a PHC string.
     pub password_hash: String,
+    /// The owner's first sign-in.
+    pub sign_in: Option<NewSignIn>,
 }
 
 /// Founds a tenant: events, read rows and credentials in one transaction, in a task of its own. Answers the number
@@ -38,7 +49,7 @@ pub async fn register_tenant(
 #[derive(Debug)]
 pub enum RegisterError {
     /// The decision was no.
-    Rejected(tenant::Rejection),
+    Rejected(Rejection),
     /// The store could not.
     Store(Error),
 }
@@ -50,69 +61,113 @@ impl<E: Into<Error>> From<E> for RegisterError {
 }
 
 async fn register(database: &ApiDatabase, on_commit: &OnCommit, new: NewTenant) -> Result<u64, RegisterError> {
-    let tenant = new.context.caller.tenant();
-    let owner = new.owner.user_id;
-    // Taken by the event of the user, the second one.
-    let claims = [Claim { name: tenant::email_claim(&new.owner.email), event: 1 }];
-    let command = Command::Register { name: new.name, owner: new.owner };
-    let events = Tenant::decide(&tenant::State::default(), command).map_err(RegisterError::Rejected)?;
-
-    let mut tx = TenantTx::begin(database, &new.context.caller).await?;
+    let NewTenant { context, name, owner, password_hash, sign_in } = new;
+    let (tenant, owner_id) = (context.caller.tenant(), owner.user_id);
+    let events = Tenant::decide(&tenant::State::default(), Command::Register { name, owner });
+    let events = events.map_err(RegisterError::Rejected)?;
+    let mut tx = TenantTx::begin(database, &context.caller).await?;
     sqlx::query("select open_tenant($1)").bind(tenant.0).execute(tx.connection()).await?;
-    let seq = match tx.append::<Tenant>(&new.context, tenant.0, 0, &events, &claims).await? {
-        SecondDoor::Stored { seq } => seq,
-        SecondDoor::Claimed(_) | SecondDoor::Conflict => {
-            return Err(RegisterError::Rejected(tenant::Rejection::AlreadyRegistered));
-        }
-    };
-    for (version, event) in (1..).zip(&events) {
-        project(tx.connection(), tenant, version, new.context.occurred_at, event).await?;
+    projection::project(&mut tx, 0, context.occurred_at, &events).await?;
+    beside::store_password(&mut tx, owner_id, &password_hash, context.occurred_at).await?;
+    let claims = claims(&events);
+    let to = Appending { stream: (Category::Tenant, tenant.0), expected: Some(0), claims: &claims, receipt: None };
+    let stored = tx.append(&context, &to, &events).await?.stored();
+    let mut seq = stored.ok_or(RegisterError::Rejected(Rejection::AlreadyRegistered))?;
+    if let Some(sign_in) = &sign_in {
+        seq = sign_ins::open(&mut tx, &context, sign_in).await?;
     }
-    sqlx::query("insert into credentials (tenant_id, user_id, password_hash, changed_at) values ($1, $2, $3, $4)")
-        .bind(tenant.0)
-        .bind(owner.0)
-        .bind(&new.password_hash)
-        .bind(new.context.occurred_at)
-        .execute(tx.connection())
-        .await?;
     // From here on nobody knows whether a lost connection took the tenant with it.
-    if let Err(error) = tx.commit().await {
-        let lost = matches!(error, Error::Unavailable(_));
-        tracing::warn!(%error, lost, "a registration was not committed");
-        return Err(RegisterError::Store(if lost { Error::OutcomeUnknown } else { error }));
-    }
+    tx.commit_unsure().await.inspect_err(|error| tracing::warn!(%error, "a registration was not committed"))?;
     CrashPoint::AfterRegistration.reached();
     on_commit(&[(tenant, seq)]);
     Ok(seq)
 }
 
-/// The inline projection: one event of the tenant's stream as rows of `tenants` and `users`.
-async fn project(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    version: i64,
-    at: DateTime<Utc>,
-    event: &tenant::Event,
-) -> Result<(), sqlx::Error> {
-    let query = match event {
-        tenant::Event::TenantRegistered(registered) => {
-            sqlx::query("insert into tenants (tenant_id, version, created_at, name, plan) values ($1, $2, $3, $4, $5)")
-                .bind(tenant.0)
-                .bind(version)
-                .bind(at)
-                .bind(&registered.name)
-                .bind(registered.plan.as_str())
+/// A change of a tenant or of one of its members.
+#[derive(Clone, Debug)]
+pub struct MembersChange {
+    /// Whose log, and who asks.
+    pub context: CommandContext,
+    /// What is asked.
+    pub command: Command,
+    /// What it is about: the id that is answered.
+    pub id: Uuid,
+    /// What is written beside the log with it.
+    pub beside: Beside,
+}
+
+/// Decides on the members as they are, and stores events, read rows and what lies beside in one transaction, in a task of
+/// its own. What another process has decided in between is seen: the command is decided again.
+pub async fn change_members(
+    database: &ApiDatabase,
+    on_commit: OnCommit,
+    change: MembersChange,
+) -> Result<Outcome<Uuid>, ExecuteError<Rejection>> {
+    let database = database.clone();
+    let changed = spawn("change members", async move {
+        for _ in 0..MAX_LOST_RACES {
+            if let Some(outcome) = try_change(&database, &on_commit, &change).await? {
+                return Ok(outcome);
+            }
         }
-        tenant::Event::UserAdded(added) => sqlx::query(
-            "insert into users (tenant_id, version, created_at, name, id, email, role) values ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(tenant.0)
-        .bind(version)
-        .bind(at)
-        .bind(&added.name)
-        .bind(added.user_id.0)
-        .bind(added.email.as_str())
-        .bind(added.role.as_str()),
+        Err(ExecuteError::Store(Error::Overloaded))
+    });
+    changed.await.unwrap_or(Err(ExecuteError::Store(Error::OutcomeUnknown)))
+}
+
+/// One attempt; `None`: somebody else was faster.
+async fn try_change(
+    database: &ApiDatabase,
+    on_commit: &OnCommit,
+    change: &MembersChange,
+) -> Result<Option<Outcome<Uuid>>, ExecuteError<Rejection>> {
+    let MembersChange { context, command, id, beside } = change;
+    let mut tx = TenantTx::begin(database, &context.caller).await?;
+    let tenant = tx.tenant();
+    let (state, version) = tx.state_of::<Tenant>(tenant.0).await?;
+    let events = match Tenant::decide(&state, command.clone()) {
+        Ok(events) => events,
+        Err(rejection) => return tx.refuse(context, rejection).await.map(Some),
     };
-    query.execute(connection).await.map(|_| ())
+    // Rows first: the log is locked last and for the shortest time, and nobody waits for a row who holds it.
+    projection::project(&mut tx, version, context.occurred_at, &events).await?;
+    beside::write(&mut tx, context, UserId(*id), beside).await?;
+    let receipt = serde_json::to_string(id).map_err(Error::Encode)?;
+    let claims = claims(&events);
+    let stream = (Category::Tenant, tenant.0);
+    let to = Appending { stream, expected: Some(version), claims: &claims, receipt: Some(&receipt) };
+    match tx.append(context, &to, &events).await? {
+        SecondDoor::Stored { seq, version } => {
+            let seq = tx.commit_appended(on_commit, seq).await?;
+            Ok(Some(Outcome { receipt: *id, seq, version, replayed: false }))
+        }
+        SecondDoor::Replayed { seq, version, receipt } => replayed(seq, version, &receipt).map(Some),
+        SecondDoor::KeyReused => Err(ExecuteError::KeyReused),
+        SecondDoor::Claimed(claim) => Err(ExecuteError::Claimed(claim)),
+        SecondDoor::Conflict => Ok(None),
+    }
+}
+
+impl<E, S: Into<Error>> From<S> for ExecuteError<E> {
+    fn from(error: S) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// An id names one person for ever, also after they have left.
+fn claims(events: &[tenant::Event]) -> Vec<Claim> {
+    let claim = |(event, it): (usize, &tenant::Event)| match it {
+        tenant::Event::UserAdded(added) | tenant::Event::UserInvited(added) => {
+            Some(Claim { name: format!("user/{}", added.user_id.0), event })
+        }
+        tenant::Event::TenantRegistered(_)
+        | tenant::Event::TenantRenamed(_)
+        | tenant::Event::PlanChanged(_)
+        | tenant::Event::SettingsChanged(_)
+        | tenant::Event::BillingChanged(_)
+        | tenant::Event::UserRoleChanged(_)
+        | tenant::Event::UserProfileChanged(_)
+        | tenant::Event::UserRemoved(_) => None,
+    };
+    events.iter().enumerate().filter_map(claim).collect()
 }

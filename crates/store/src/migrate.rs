@@ -50,7 +50,7 @@ pub const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 13] = [
+const MIGRATIONS: [(i64, &str, &str); 18] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -64,6 +64,11 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
     (11, "lease_holders", include_str!("../../../migrations/0011_lease_holders.sql")),
     (12, "dead_letters", include_str!("../../../migrations/0012_dead_letters.sql")),
     (13, "relay_rewind", include_str!("../../../migrations/0013_relay_rewind.sql")),
+    (14, "sign_ins", include_str!("../../../migrations/0014_sign_ins.sql")),
+    (15, "members", include_str!("../../../migrations/0015_members.sql")),
+    (16, "signing_keys", include_str!("../../../migrations/0016_signing_keys.sql")),
+    (17, "api_keys", include_str!("../../../migrations/0017_api_keys.sql")),
+    (18, "cookies", include_str!("../../../migrations/0018_cookies.sql")),
 ];
 
 /// Migrates the administrator's database and lets these runtime roles log in; a role that is not among them keeps its

@@ -5,6 +5,7 @@ use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use sqlx::{AssertSqlSafe, Transaction};
 
 use crate::error::is_connection_end;
+use crate::log::OnCommit;
 use crate::{ApiDatabase, Error};
 
 /// Whose request this is: proof that somebody has checked it.
@@ -87,5 +88,20 @@ impl TenantTx {
     /// Makes what was written durable.
     pub async fn commit(self) -> Result<(), Error> {
         Ok(self.transaction.commit().await?)
+    }
+
+    /// The same for what must not be done twice: when the connection is lost on the way, nobody knows whether it was done.
+    pub(crate) async fn commit_unsure(self) -> Result<(), Error> {
+        self.commit()
+            .await
+            .map_err(|error| if matches!(error, Error::Unavailable(_)) { Error::OutcomeUnknown } else { error })
+    }
+
+    /// The same for events, the last of which has the number `seq`: whoever waits for them hears of it.
+    pub(crate) async fn commit_appended(self, on_commit: &OnCommit, seq: u64) -> Result<u64, Error> {
+        let tenant = self.tenant;
+        self.commit_unsure().await?;
+        on_commit(&[(tenant, seq)]);
+        Ok(seq)
     }
 }

@@ -32,8 +32,8 @@ async fn founded_before_there_were_plans(world: &World) -> User {
     assert_eq!(write(world, 0, tenant, added).await, 2);
     for sql in [
         "insert into tenants (tenant_id, version, created_at, name) values ($1, 1, now(), 'Analytical Engines')",
-        "insert into users (tenant_id, version, created_at, name, id, email, role)
-         values ($1, 2, now(), 'Ada', $2::uuid, 'old@example.com', 'owner')",
+        "insert into users (tenant_id, version, joined, created_at, name, id, email, role)
+         values ($1, 2, 2, now(), 'Ada', $2::uuid, 'old@example.com', 'owner')",
         "insert into credentials (tenant_id, user_id, password_hash, changed_at)
          select $1, $2::uuid, password_hash, now() from credentials where tenant_id = $3",
     ] {

@@ -168,7 +168,7 @@ async fn hints_that_are_wrong_are_looked_into_and_forgotten() {
     is_calm(&world).await;
     let seq = user.say(session, "true again").await.seq();
     assert_eq!(user.messages(session, seq).await.len(), 2);
-    assert!(listener.events(5).await == log_of(&user, "").await);
+    assert!(listener.events(6).await == log_of(&user, "").await);
     assert_rows_are_those_of_the_log(&world).await;
 }
 
@@ -222,7 +222,7 @@ async fn made_up_events_that_follow_on_nothing_are_looked_into_and_forgotten() {
     }
     // Another tenant's next event on this tenant's subject.
     let other = world.tenant().await;
-    let mut of_other = listen(&other, "", 2).await;
+    let mut of_other = listen(&other, "", 3).await;
     let next = made_up(&world, &other, 1).await;
     let subject = format!("events.{shard}.{}.{}.{}", user.tenant.simple(), next.category, next.name);
     raw.publish(subject, domain::envelope::encode(&next).unwrap().into()).await.unwrap();
@@ -230,10 +230,10 @@ async fn made_up_events_that_follow_on_nothing_are_looked_into_and_forgotten() {
     is_calm(&world).await;
     let seq = user.say(session, "true again").await.seq();
     assert_eq!(user.messages(session, seq).await.len(), 2);
-    let told = listener.events(5).await;
+    let told = listener.events(6).await;
     assert!(told == log_of(&user, "").await);
     other.start_session().await;
-    assert_eq!(of_other.event().await.unwrap(), log_of(&other, "").await[2]);
+    assert_eq!(of_other.event().await.unwrap(), log_of(&other, "").await[3]);
     let strangers: i64 = sqlx::query_scalar(
         "select count(*) from projection_checkpoints c where not exists (select from tenant_heads h where h.tenant_id = c.tenant_id) and c.seq > 0",
     )
@@ -263,11 +263,11 @@ async fn what_the_relays_user_makes_up_as_the_next_event_is_believed_until_the_r
     })
     .await;
     // The log has nothing of it, and a rebuild gives what the log has.
-    assert_eq!(log_of(&user, "").await.len(), 4);
+    assert_eq!(log_of(&user, "").await.len(), 5);
     user.say(session, "true again").await;
     sqlx::query("update projection_checkpoints set version = 0").execute(&world.database.admin).await.unwrap();
     eventually("the rows are rebuilt", async || super::oracle::differences(&world).await.is_empty()).await;
-    assert_eq!(user.messages(session, 5).await.len(), 2);
+    assert_eq!(user.messages(session, 6).await.len(), 2);
 }
 
 /// Until the stream ends.
@@ -286,19 +286,19 @@ async fn a_stream_that_was_told_of_an_event_that_the_log_does_not_have_ends_and_
     let relay = bus(&world, NatsUser::Relay).await;
     relay.events().ensure().await.unwrap();
     let mut listener = listen(&user, "", 0).await;
-    assert_eq!(listener.events(2).await, log_of(&user, "").await);
+    assert_eq!(listener.events(3).await, log_of(&user, "").await);
     let next = made_up(&world, &user, 1).await;
     relay.events().publish_all(&[next], 900, 1).await.unwrap();
     // Here the trust ends: whoever has the relay's password is believed for a moment, by those who listen now.
     let end = tokio::time::timeout(Duration::from_secs(30), to_the_end(&mut listener));
     let told = end.await.expect("it does not end");
-    assert!(told.len() == 1 && told[0].0 == 3 && told[0].1.contains("made up"), "{told:?}");
+    assert!(told.len() == 1 && told[0].0 == 4 && told[0].1.contains("made up"), "{told:?}");
     // Who comes back hears that it is ahead of the log.
-    let reply = ask(&user, "", Some("3")).await.err().unwrap();
-    assert_eq!((reply.status, reply.code(), &reply.body["current_seq"]), (422, "seq_not_in_log", &json!(2)));
-    let mut again = listen(&user, "", 2).await;
+    let reply = ask(&user, "", Some("4")).await.err().unwrap();
+    assert_eq!((reply.status, reply.code(), &reply.body["current_seq"]), (422, "seq_not_in_log", &json!(3)));
+    let mut again = listen(&user, "", 3).await;
     let session = user.start_session().await;
     let told = again.event().await.unwrap();
-    assert!(told.0 == 3 && told.1.contains(&session.to_string()));
+    assert!(told.0 == 4 && told.1.contains(&session.to_string()));
     eventually("its place is free", async || world.nodes[0].app().unwrap().streams().open == 1).await;
 }

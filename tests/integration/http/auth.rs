@@ -48,7 +48,7 @@ async fn who_registers_is_signed_in_as_the_owner_and_can_log_in_in_any_spelling_
         .fetch_one(&world.database.admin)
         .await
         .unwrap();
-    assert!(!log.contains("argon2") && !log.contains("password"), "{log}");
+    assert!(!log.contains("argon2") && !log.contains(PASSWORD), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,7 @@ async fn a_refused_request_does_not_use_up_its_key() {
 async fn a_key_is_of_one_user_of_one_tenant() {
     let world = World::start().await;
     let ada = world.tenant().await;
-    let others = [member(&world, &ada, Role::Member).await, world.tenant().await];
+    let others = [member(&ada, Role::Member).await, world.tenant().await];
     let first = keyed(&ada, "/v1/sessions", "k", START).await;
     for (other, text) in others.iter().zip([START, r#"{"mode":"meeting"}"#]) {
         let theirs = keyed(other, "/v1/sessions", "k", text).await;

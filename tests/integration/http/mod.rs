@@ -1,33 +1,44 @@
 //! The HTTP contract as clients and attackers meet it: one file per concern; here is what they share.
 
+mod api_keys;
 mod auth;
 mod commands;
 mod conditions;
 mod connections;
+mod cookies;
 mod edges;
 pub(crate) mod feed;
 mod hostile;
 mod idempotency;
+pub(crate) mod invitations;
 mod lists;
 mod outage;
 mod overload;
+mod passwords;
+mod policy;
 mod problems;
+mod rate_limits;
 mod reads;
 mod routes;
 mod shutdown;
+mod sign_ins;
+mod signing_keys;
 mod sizes;
 mod socket;
 mod stalled;
+mod tenant;
 mod tokens;
+mod users;
 mod values;
 mod wire;
 
-use api::tokens::{Grant, Signer, Tokens};
+use api::signing_keys::provide;
+use api::tokens::{Grant, KeySet, Signer, Tokens};
 use domain::{TenantId, UserId, tenant::Role};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
-use serde_json::Value;
-use tests::{Reply, User, World, WorldSettings};
+use serde_json::{Value, json};
+use tests::{PASSWORD, Reply, User, World, WorldSettings};
 use uuid::Uuid;
 
 /// An answer with its bytes.
@@ -98,15 +109,30 @@ async fn head(world: &World, tenant: Uuid) -> u64 {
     head.cast_unsigned()
 }
 
-/// What issues tokens that this world's nodes believe when issuer and seed are theirs.
-pub(crate) fn tokens(world: &World, issuer: Option<&str>, seed: Option<[u8; 32]>) -> Tokens {
+/// The keys with which this world's nodes issue and verify.
+pub(crate) async fn keys(world: &World) -> KeySet {
     let api = world.node_settings(&WorldSettings::default(), false).api.unwrap();
-    let issuer = issuer.map_or(api.public_url.unwrap(), str::to_owned);
-    Tokens::new(&issuer, Signer::from_seed(seed.unwrap_or(api.signing_seed)).unwrap(), [])
+    let (database, ..) = world.nodes[0].write_side().unwrap();
+    provide(database, &api.master_secret).await.unwrap()
 }
 
-pub(crate) fn grant(user: &User, role: Role) -> Grant {
-    Grant { user: UserId(user.id), tenant: TenantId(user.tenant), sign_in: Uuid::now_v7(), role }
+/// What issues tokens that this world's nodes believe when issuer and key are theirs.
+pub(crate) async fn issuer(world: &World, issuer: Option<&str>, seed: Option<[u8; 32]>) -> Tokens {
+    let api = world.node_settings(&WorldSettings::default(), false).api.unwrap();
+    let issuer = issuer.map_or(api.public_url.unwrap(), str::to_owned);
+    let keys = match seed {
+        Some(seed) => KeySet::new(Signer::from_seed(seed).unwrap(), []),
+        None => keys(world).await,
+    };
+    Tokens::new(&issuer, keys)
+}
+
+/// What the user's token was issued for.
+pub(crate) fn grant(user: &User) -> Grant {
+    let claims = tokens::decoded(user.token.as_ref().unwrap().split('.').nth(1).unwrap());
+    let id = |name: &str| claims[name].as_str().unwrap().parse().unwrap();
+    let role = Role::parse(claims["role"].as_str().unwrap()).unwrap();
+    Grant { user: UserId(id("sub")), tenant: TenantId(id("tid")), sign_in: id("sid"), role }
 }
 
 #[expect(clippy::disallowed_methods, reason = "tokens are good by the clock")]
@@ -114,27 +140,45 @@ pub(crate) fn now() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()
 }
 
-/// Another member of the user's tenant, signed in. There is no endpoint for it yet, so the rows are written here.
-pub(crate) async fn member(world: &World, of: &User, role: Role) -> User {
-    let id = Uuid::now_v7();
+/// Another member of the user's tenant, signed in: two events.
+pub(crate) async fn member(of: &User, role: Role) -> User {
+    let email = format!("{}@example.com", Uuid::now_v7());
+    let body = json!({"email": email, "name": "Grace", "role": role.as_str(), "password": PASSWORD});
+    let added = of.insist(|| of.request(Method::POST, "/v1/users").json(&body)).await;
+    assert_eq!(added.status, 201, "{}", added.body);
+    log_in(of, &email).await
+}
+
+/// The user of this address, signed in once more.
+pub(crate) async fn log_in(there: &User, email: &str) -> User {
+    there.signed_in(&logged_in(there, email).await)
+}
+
+/// The answer to a log-in.
+pub(crate) async fn logged_in(there: &User, email: &str) -> Value {
+    let body = json!({"email": email, "password": PASSWORD});
+    let reply = there.insist(|| there.request(Method::POST, "/v1/auth/login").json(&body)).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    reply.body
+}
+
+/// Somebody with a good token and a sign-in for this tenant and user, whether they exist or not.
+pub(crate) async fn signed_in(world: &World, like: &User, tenant: Uuid, id: Uuid, role: Role) -> User {
+    let sign_in = Uuid::now_v7();
     sqlx::query(
-        "insert into users (tenant_id, id, email, name, role, created_at, version) values ($1, $2, $3, 'M', $4, now(), 9)",
+        "insert into auth_sessions (tenant_id, id, user_id, method, created_at, last_seen_at, expires_at, token_hash, rotated_at)
+         values ($1, $2, $3, 'password', now(), now(), now() + interval '1 day', '', now())",
     )
-    .bind(of.tenant)
+    .bind(tenant)
+    .bind(sign_in)
     .bind(id)
-    .bind(format!("{id}@example.com"))
-    .bind(role.as_str())
     .execute(&world.database.admin)
     .await
     .unwrap();
-    signed_in(world, of, of.tenant, id, role)
-}
-
-/// Somebody with a good token for this tenant and user, whether they exist or not.
-fn signed_in(world: &World, like: &User, tenant: Uuid, id: Uuid, role: Role) -> User {
+    let grant = Grant { user: UserId(id), tenant: TenantId(tenant), sign_in, role };
+    let token = issuer(world, None, None).await.issue(grant, Uuid::now_v7(), now()).unwrap();
     let mut user = like.clone();
-    (user.tenant, user.id) = (tenant, id);
-    user.token = Some(tokens(world, None, None).issue(grant(&user, role), Uuid::now_v7(), now()).unwrap());
+    (user.tenant, user.id, user.token) = (tenant, id, Some(token));
     user
 }
 

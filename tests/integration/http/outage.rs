@@ -166,13 +166,13 @@ async fn a_tenant_is_registered_once_or_not_at_all_while_connections_die() {
     let (registered, ()) = tokio::join!(registering, killer);
     // Parts of a tenant that nobody can sign in to would be left over.
     let (heads, events, tenants, users, credentials): (i64, i64, i64, i64, i64) = sqlx::query_as(
-        "select (select count(*) from tenant_heads where seq = 2), (select count(*) from events),
+        "select (select count(*) from tenant_heads where seq = 3), (select count(*) from events),
                 (select count(*) from tenants), (select count(*) from users), (select count(*) from credentials)",
     )
     .fetch_one(&world.database.admin)
     .await
     .unwrap();
-    assert_eq!((events, tenants, users, credentials), (2 * heads, heads, heads, heads));
+    assert_eq!((events, tenants, users, credentials), (3 * heads, heads, heads, heads));
     assert!(usize::try_from(heads).unwrap() >= registered.len());
     eventually("it is ready again", async || anonymous(&world).get("/health/ready").await.status == 200).await;
     for body in registered {

@@ -1,6 +1,7 @@
 //! Every refusal has one form, and another tenant's thing is refused in the very words of one that does not exist.
 
 use convolog::node::Node;
+use domain::tenant::Role;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::json;
@@ -8,7 +9,7 @@ use tests::{User, World, WorldSettings};
 use uuid::Uuid;
 
 use super::routes::{self, METHODS};
-use super::{Raw, anonymous, assert_problem, head, raw};
+use super::{Raw, anonymous, assert_problem, grant, head, member, raw};
 
 /// All but what differs between any two answers.
 fn comparable(answer: &Raw) -> (u16, HeaderMap, String) {
@@ -21,7 +22,7 @@ fn comparable(answer: &Raw) -> (u16, HeaderMap, String) {
 
 async fn ask(user: &User, method: &Method, path: &str, body: &serde_json::Value) -> Raw {
     let request = user.request(method.clone(), path);
-    raw(if *method == Method::GET { request } else { request.json(body) }).await
+    raw(if [Method::GET, Method::DELETE].contains(method) { request } else { request.json(body) }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,13 +33,23 @@ async fn another_tenants_thing_is_answered_like_one_that_does_not_exist() {
     assert_eq!(ada.say(open, "Hello").await.status, 201);
     assert_eq!(ada.post(&format!("/v1/sessions/{ended}/end"), &json!({})).await.status, 200);
     let cost = ada.post("/v1/costs", &json!({"service": "llm", "provider": "openai"})).await.id();
+    let grace = member(&ada, Role::Member).await;
+    let sign_in = grant(&grace).sign_in;
+    let key = ada.post("/v1/api-keys", &json!({"name": "Import", "scopes": ["write"]})).await.id();
     eve.start_session().await;
     world.drain().await;
     let heads = (head(&world, ada.tenant).await, head(&world, eve.tenant).await);
 
     let mut compared = 0;
     for route in routes::all().into_iter().filter(routes::Route::has_id) {
-        let own = if route.path.starts_with("/v1/costs/") { cost } else { open };
+        // Whose it is, and what they have there.
+        let (owner, own) = match route.path.as_str() {
+            path if path.starts_with("/v1/costs/") => (&ada, cost),
+            path if path.starts_with("/v1/users/") => (&ada, grace.id),
+            path if path.starts_with("/v1/api-keys/") => (&ada, key),
+            path if path.starts_with("/v1/auth/sessions/") => (&grace, sign_in),
+            _ => (&ada, open),
+        };
         for method in &route.methods {
             let unknown = ask(&eve, method, &route.with(&Uuid::now_v7().to_string()), &route.body()).await;
             assert_problem(&unknown.reply(), 404, "not_found");
@@ -55,19 +66,20 @@ async fn another_tenants_thing_is_answered_like_one_that_does_not_exist() {
             }
             // Spelled in another way it is nobody's, not even its owner's.
             for id in spelled {
-                let answer = ask(&ada, method, &route.with(id), &route.body()).await;
+                let answer = ask(owner, method, &route.with(id), &route.body()).await;
                 assert_eq!(comparable(&answer), comparable(&unknown), "{method} {}", route.with(id));
             }
             let upper = own.to_string().to_uppercase();
             assert_eq!(comparable(&ask(&eve, method, &route.with(&upper), &route.body()).await), comparable(&unknown));
             // What it would have been for its owner is no 404.
-            assert_ne!(ask(&ada, method, &route.with(&own.to_string()), &route.body()).await.status, 404);
+            assert_ne!(ask(owner, method, &route.with(&own.to_string()), &route.body()).await.status, 404);
         }
     }
     assert!(compared >= 4 * 13, "{compared} answers compared");
     assert_eq!(head(&world, eve.tenant).await, heads.1);
-    // Ada has voided her own cost and ended her own session, in the last line of the loop; then nothing could be said in it.
-    assert_eq!(head(&world, ada.tenant).await, heads.0 + 2);
+    // In the last line of the loop a key was revoked, a sign-in ended, a cost voided, a session ended (then nothing could
+    // be said in it), and Grace got another role and another profile, and was removed.
+    assert_eq!(head(&world, ada.tenant).await, heads.0 + 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,9 +17,12 @@ pub(super) struct Route {
 pub(super) const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// Who may come in without credentials: this list is the rule, whatever the document says.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 11] = [
     "/v1/auth/register",
     "/v1/auth/login",
+    "/v1/auth/refresh",
+    "/.well-known/jwks.json",
+    "/v1/auth/password/set",
     "/health/live",
     "/health/ready",
     "/openapi.json",
@@ -34,8 +37,10 @@ pub(super) fn all() -> Vec<Route> {
         let operation = |method: &Method| item.get(method.as_str().to_lowercase());
         let methods: Vec<Method> = METHODS.into_iter().filter(|method| operation(method).is_some()).collect();
         assert_eq!(methods.len(), item.as_object().unwrap().len(), "{path} takes a method that the tests do not know");
-        let open =
-            methods.iter().filter_map(operation).all(|operation| operation["security"] != json!([{"bearer": []}]));
+        let open = methods
+            .iter()
+            .filter_map(operation)
+            .all(|operation| operation["security"] != json!([{"bearer": []}, {"cookie": []}]));
         Route { path: path.clone(), methods, open }
     });
     let routes: Vec<Route> = routes.collect();
@@ -57,6 +62,11 @@ impl Route {
     /// Whether anybody may ask.
     pub(super) fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether its commands are recorded under an idempotency key.
+    pub(super) fn takes_keys(&self) -> bool {
+        !self.open && !self.path.starts_with("/v1/auth/")
     }
 
     /// Whether its path names a thing; a month is none: every month answers.
@@ -83,8 +93,30 @@ impl Route {
             _ if self.methods == [Method::GET] => json!({}),
             "/v1/auth/register" => json!({
                 "tenant_name": "Engines", "email": "ada@example.com", "password": "nobody guesses this one", "name": "Ada",
+                "cookie": false,
             }),
-            "/v1/auth/login" => json!({"email": "ada@example.com", "password": "nobody guesses", "tenant_id": other}),
+            "/v1/auth/login" => {
+                json!({"email": "ada@example.com", "password": "nobody guesses", "tenant_id": other, "cookie": false})
+            }
+            "/v1/auth/password/change" => {
+                json!({"current_password": "nobody guesses this one", "new_password": "nobody guesses that one either"})
+            }
+            "/v1/auth/password/set" => json!({"token": "cvi_", "password": "nobody guesses this one", "cookie": false}),
+            "/v1/auth/refresh" => json!({"refresh_token": "cvr_"}),
+            "/v1/tenant" => json!({
+                "name": "Engines", "plan": "growth", "stripe_customer_id": "cus_1", "stripe_subscription_id": "sub_1",
+                "settings": {"version": 1, "language": "de-AT", "timezone": "Europe/Vienna", "currency": "EUR"},
+            }),
+            "/v1/users" => json!({
+                "id": id, "email": format!("{id}@example.com"), "name": "Grace", "role": "member",
+                "password": "nobody guesses this one",
+            }),
+            "/v1/users/{id}" => json!({"role": "owner", "name": "Grace", "avatar_url": "https://example.com/1.png"}),
+            "/v1/auth/logout" | "/v1/auth/logout-all" | "/v1/auth/sessions/{id}" => json!({}),
+            "/v1/api-keys" => json!({
+                "id": id, "name": "Billing", "scopes": ["costs:read"], "expires_at": super::now() + chrono::TimeDelta::days(1),
+            }),
+            "/v1/api-keys/{id}" => json!({}),
             "/v1/sessions" => json!({
                 "id": id, "mode": "text", "widget_id": other, "meeting_id": other, "personality_id": other,
                 "metadata": {"a": 1},

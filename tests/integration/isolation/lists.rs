@@ -15,6 +15,8 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             "lease_holders",
             // Which life of the stream in NATS the relay's cursors belong to: one row of numbers.
             "relay_state",
+            // The public keys of access tokens, which every process publishes anyway.
+            "signing_keys",
             // Which migrations have run.
             "_sqlx_migrations",
         ],
@@ -39,6 +41,9 @@ pub(super) const NAMED: &[(&str, &[&str])] = &[
             // The relay alone notices that NATS was wiped.
             "convolog_relay select relay_state",
             "convolog_relay update relay_state",
+            // The first process to start makes two; whoever changes one is the administrator.
+            "convolog_api select signing_keys",
+            "convolog_api insert signing_keys",
             // Whether the schema is the one that a process knows.
             "convolog_api select _sqlx_migrations",
             "convolog_projector select _sqlx_migrations",

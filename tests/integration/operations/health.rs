@@ -32,7 +32,7 @@ async fn a_node_that_does_well_says_so_with_all_its_parts() {
     let report = &reply.body;
     assert_eq!((reply.status, &report["status"]), (200, &Value::from("ok")), "{report}");
     assert_eq!(report["reasons"], Value::Array(vec![]));
-    assert_eq!(report["log"], serde_json::json!({"tenants": 1, "events": 3}));
+    assert_eq!(report["log"], serde_json::json!({"tenants": 1, "events": 4}));
     for part in ["relay", "read_model"] {
         assert_eq!((&report[part]["behind_events"], &report[part]["shards"]), (&0.into(), &64.into()), "{report}");
     }
@@ -49,14 +49,14 @@ async fn what_is_behind_is_counted_without_naming_a_tenant() {
     let (one, two, three) = (world.tenant().await, world.tenant().await, world.tenant().await);
     one.start_session().await;
     let admin = &world.database.admin;
-    // Of 3 + 2 + 2 events: one is published but for its last, two wholly projected, three is untouched.
+    // Of 4 + 3 + 3 events: one is published but for its last, two wholly projected, three is untouched.
     let moved = async |table: &str, columns: &str, user: &User, seq: i64| {
         let sql = format!("insert into {table} (tenant_id, seq{columns}");
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(user.tenant).bind(seq).execute(admin).await.unwrap();
     };
-    moved("relay_cursors", ") values ($1, $2)", &one, 2).await;
-    moved("projection_checkpoints", ", group_name) values ($1, $2, 'read_model')", &two, 2).await;
-    moved("projection_checkpoints", ", group_name) values ($1, $2, 'another')", &one, 3).await;
+    moved("relay_cursors", ") values ($1, $2)", &one, 3).await;
+    moved("projection_checkpoints", ", group_name) values ($1, $2, 'read_model')", &two, 3).await;
+    moved("projection_checkpoints", ", group_name) values ($1, $2, 'another')", &one, 4).await;
     sqlx::query(
         "update events set recorded_at = clock_timestamp() - interval '50 seconds' where tenant_id = $1 and seq = 1",
     )
@@ -70,13 +70,13 @@ async fn what_is_behind_is_counted_without_naming_a_tenant() {
     assert_eq!((reply.status, &report["status"]), (200, &Value::from("degraded")), "{report}");
     let lag =
         |part: &str| ["behind_tenants", "behind_events", "shards"].map(|member| report[part][member].as_u64().unwrap());
-    assert_eq!((lag("relay"), lag("read_model")), ([3, 5, 0], [2, 5, 0]), "{report}");
+    assert_eq!((lag("relay"), lag("read_model")), ([3, 7, 0], [2, 7, 0]), "{report}");
     for part in ["relay", "read_model"] {
         let seconds = report[part]["behind_seconds"].as_u64().unwrap();
         assert!((50..600).contains(&seconds), "{seconds}");
     }
     assert_eq!(report["read_model"]["stuck_tenants"], 1);
-    assert_eq!(report["log"], serde_json::json!({"tenants": 3, "events": 7}));
+    assert_eq!(report["log"], serde_json::json!({"tenants": 3, "events": 10}));
     let mut found = codes(report);
     found.sort_unstable();
     assert_eq!(found, ["read_model_behind", "read_model_idle", "relay_behind", "relay_idle", "tenants_stuck"]);

@@ -46,6 +46,11 @@ pub(crate) fn capture_errors() -> (Captured, tracing::subscriber::DefaultGuard) 
     capture_only("error,async_nats=off", LogFormat::Text)
 }
 
+/// All that we say to find faults, and what the database's driver says.
+pub(crate) fn capture_details() -> (Captured, tracing::subscriber::DefaultGuard) {
+    capture_only("debug,api=trace,store=trace,async_nats=off,hyper=off,hyper_util=off,reqwest=off", LogFormat::Text)
+}
+
 fn capture_only(filter: &str, format: LogFormat) -> (Captured, tracing::subscriber::DefaultGuard) {
     let captured = Captured::default();
     let writer = captured.clone();

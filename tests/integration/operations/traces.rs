@@ -33,7 +33,7 @@ async fn a_callers_trace_goes_with_the_events_and_a_malformed_one_does_not() {
 
     let events = user.events().await;
     let traced: Vec<Option<&str>> = events.iter().map(|event| event["traceparent"].as_str()).collect();
-    assert_eq!(traced, [None, None, None, Some(TRACEPARENT), None, None, None]);
+    assert_eq!(traced, [None, None, None, None, Some(TRACEPARENT), None, None, None]);
     for event in &events {
         let message =
             tokio::time::timeout(std::time::Duration::from_secs(20), published.next()).await.unwrap().unwrap();

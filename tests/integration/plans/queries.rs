@@ -46,6 +46,30 @@ pub(super) const QUERIES: &[Query] = &[
         "select seq from projection_checkpoints where tenant_id = $1 and group_name = $2",
         "'T', 'read_model'",
     ),
+    query(
+        API,
+        Shape::Read,
+        "an API key",
+        "select secret_hash, scopes, created_by, expires_at, last_used_at from api_keys where tenant_id = $1 and id = $2",
+        "'T', 'U'",
+    ),
+    query(
+        API,
+        Shape::Sum,
+        "the API keys of a tenant",
+        "select id, name, scopes, created_at, created_by, expires_at, last_used_at from api_keys
+         where tenant_id = $1 order by created_at desc, id",
+        "'T'",
+    ),
+    query(
+        API,
+        Shape::Work,
+        "the use of an API key",
+        "update api_keys set last_used_at = $3 where tenant_id = $1 and id = (
+           select id from api_keys
+           where tenant_id = $1 and id = $2 and (last_used_at is null or last_used_at <= $4) for update skip locked)",
+        "'T', 'U', now(), now()",
+    ),
     query(API, Shape::Read, "a session", "select s.status, s.version from sessions s where s.tenant_id = $1 and s.id = $2", "'T', 'S'"),
     query(
         API,
@@ -262,6 +286,43 @@ pub(super) const QUERIES: &[Query] = &[
         "select tenant_id, tenant_name, user_id, name, role, password_hash, plan from accounts_by_email($1, $2, $3)",
         "'1@T.example.com', null, 8",
     ),
+    query(
+        API,
+        Shape::Read,
+        "the members",
+        "select u.id, u.email from users u where u.tenant_id = $1 and u.joined > $2 order by u.joined limit $3",
+        "'T', 1, 51",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "the sign-ins of a user",
+        "select id, method from auth_sessions where tenant_id = $1 and user_id = $2 and expires_at > $3
+         order by created_at desc",
+        "'T', 'U', now()",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "what somebody who is signed in may do",
+        "select u.id, u.role from auth_sessions s join users u on u.tenant_id = s.tenant_id and u.id = s.user_id
+         where s.tenant_id = $1 and s.id = $2 and s.expires_at > $3",
+        "'T', md5('sign-in1' || 'U')::uuid, now()",
+    ),
+    query(
+        API,
+        Shape::Read,
+        "an invitation",
+        "select user_id, email from verification_tokens where tenant_id = $1 and token_hash = $2 and expires_at > $3",
+        "'T', 'U'::text::bytea, now() - interval '1 day'",
+    ),
+    query(
+        API,
+        Shape::Work,
+        "the invitations of a user",
+        "select 1 from verification_tokens where tenant_id = $1 and user_id = $2",
+        "'T', 'U'",
+    ),
     query(API, Shape::Any, "the ends of followed logs", "select tenant_id, seq from heads_of($1)", "'{T}'"),
     query(API, Shape::Any, "checkpoints to wait for", "select tenant_id, seq from checkpoints_of($1, $2)", "'read_model', '{T}'"),
     query(
@@ -377,5 +438,8 @@ pub(super) const ONLY_FORBID: &[&str] = &[
     "leases_pkey",
     "lease_holders_pkey",
     "relay_state_pkey",
+    "signing_keys_pkey",
+    "signing_keys_once",
+    "signing_keys_public_key_key",
     "_sqlx_migrations_pkey",
 ];

@@ -8,10 +8,15 @@ insert into tenants (tenant_id, name, created_at, version) select tenant_id, 'Te
 insert into relay_cursors (tenant_id, seq) select tenant_id, seq from tenant_heads;
 insert into projection_checkpoints (tenant_id, group_name, seq, version)
 select tenant_id, 'read_model', seq, 1 from tenant_heads;
-insert into users (tenant_id, id, email, name, role, created_at, version)
-select tenant_id, md5('user' || n || tenant_id)::uuid, n || '@' || tenant_id || '.example.com', 'Somebody', 'member', now(), 1
-from tenant_heads cross join generate_series(1, 5) n;
+insert into users (tenant_id, id, email, name, role, created_at, version, joined)
+select tenant_id, md5('user' || n || tenant_id)::uuid, n || '@' || tenant_id || '.example.com', 'Somebody', 'member', now(), n, n
+from tenant_heads cross join generate_series(1, 800) n where n <= case when seq = 4000 then 800 else 5 end;
 insert into credentials (tenant_id, user_id, password_hash, changed_at) select tenant_id, id, 'hash', now() from users;
+insert into auth_sessions (tenant_id, id, user_id, method, created_at, last_seen_at, expires_at, token_hash, rotated_at)
+select tenant_id, md5('sign-in' || n || user_id)::uuid, user_id, 'password', now(), now(), now() + interval '1 day', '', now()
+from credentials cross join generate_series(1, 5) n;
+insert into verification_tokens (tenant_id, token_hash, user_id, purpose, email, created_at, expires_at)
+select tenant_id, user_id::text::bytea, user_id, 'set_password', 'x', now(), now() from credentials;
 insert into sessions (tenant_id, id, seq, status, mode, message_count, started_at, version)
 select tenant_id, md5('session' || n || tenant_id)::uuid, n, case when n % 3 = 0 then 'ended' else 'open' end,
        case when n % 2 = 0 then 'text' else 'meeting' end, 4, now(), 1
@@ -59,5 +64,7 @@ select tenant_id, 'read_model', md5('session' || n || tenant_id)::uuid, 'session
 from tenant_heads cross join generate_series(1, 10) n where seq > 1;
 insert into discarded_events (tenant_id, seq, stream_id, discard_seq)
 select tenant_id, n, md5('session' || n || tenant_id)::uuid, n + 1 from tenant_heads cross join generate_series(1, 10) n where seq > 1;
+insert into api_keys (tenant_id, id, name, scopes, secret_hash, created_by, created_at)
+select tenant_id, id, 'A program', '{read}', '\x00', id, now() from users;
 update projection_checkpoints set parked = 10 where seq > 1;
 analyze;

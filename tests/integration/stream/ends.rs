@@ -2,12 +2,11 @@
 
 use api::tokens::{LEEWAY, LIFETIME};
 use chrono::TimeDelta;
-use domain::tenant::Role;
 use tests::World;
 use uuid::Uuid;
 
 use super::listener::{ask, listen, log_of};
-use crate::http::{assert_problem, grant, now, tokens};
+use crate::http::{assert_problem, grant, issuer, now};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_when_its_token_does() {
@@ -16,18 +15,19 @@ async fn a_stream_ends_when_its_token_does() {
     let mut short = user.clone();
     // `exp` counts whole seconds.
     let issued = now() - LIFETIME - LEEWAY + TimeDelta::seconds(3);
-    short.token = Some(tokens(&world, None, None).issue(grant(&user, Role::Owner), Uuid::now_v7(), issued).unwrap());
+    short.token = Some(issuer(&world, None, None).await.issue(grant(&user), Uuid::now_v7(), issued).unwrap());
     let (mut all, mut of_tenant) = (listen(&short, "", 0).await, listen(&short, "?category=tenant", 0).await);
     let session = user.start_session().await;
-    let told = all.events(3).await;
+    let told = all.events(4).await;
     assert_eq!(told, log_of(&user, "").await);
     assert_eq!(of_tenant.events(2).await, told[..2]);
     // It ends without a word, or with the place from which the client goes on.
     assert!(all.rest().await.is_empty());
     let rest = of_tenant.rest().await;
-    assert_eq!((rest.len(), rest[0].id, &rest[0].data), (1, Some(3), &None));
+    assert!(rest.iter().all(|block| block.data.is_none()), "{rest:?}");
+    assert_eq!(rest.last().unwrap().id, Some(4));
     assert!(now() >= issued + LIFETIME + LEEWAY - TimeDelta::seconds(1));
-    assert_problem(&ask(&short, "", Some("3")).await.err().unwrap(), 401, "unauthorized");
+    assert_problem(&ask(&short, "", Some("4")).await.err().unwrap(), 401, "unauthorized");
     // With a new token it goes on.
     let seq = user.say(session, "hello").await.seq();
     assert_eq!(listen(&user, "", all.last).await.event().await.unwrap().0, seq);
@@ -40,7 +40,7 @@ async fn streams_end_at_once_when_the_process_shuts_down() {
     let elsewhere = user.at(world.url(1));
     let (mut all, mut of_tenant) = (listen(&elsewhere, "", 0).await, listen(&elsewhere, "?category=tenant", 0).await);
     let session = user.start_session().await;
-    assert_eq!((all.events(3).await.len(), of_tenant.events(2).await.len()), (3, 2));
+    assert_eq!((all.events(4).await.len(), of_tenant.events(2).await.len()), (4, 2));
     let node = world.nodes.pop().unwrap();
     // Nothing else would end them for minutes.
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(20), node.stop());

@@ -33,7 +33,7 @@ async fn a_rare_category_is_told_and_so_is_how_far_the_log_was_looked_through() 
     }
     // The whole of the other category, in many pages.
     let mut others = listen(&user, "?category=session", 0).await;
-    let told = others.events(12_100 - 4).await;
+    let told = others.events(12_100 - 5).await;
     assert!(told == log_of(&user, "&category=session").await);
 }
 
@@ -41,7 +41,7 @@ async fn a_rare_category_is_told_and_so_is_how_far_the_log_was_looked_through() 
 async fn a_silent_stream_says_that_it_lives_and_where_it_is() {
     let world = World::start().await;
     let user = world.tenant().await;
-    let (mut all, mut of_tenant) = (listen(&user, "", 2).await, listen(&user, "?category=tenant", 2).await);
+    let (mut all, mut of_tenant) = (listen(&user, "", 3).await, listen(&user, "?category=tenant", 3).await);
     let session = user.start_session().await;
     let seq = user.say(session, "not of the tenant").await.seq();
     assert_eq!(all.events(2).await.last().unwrap().0, seq);

@@ -76,13 +76,13 @@ async fn each_event_comes_once_and_in_order_whoever_writes_and_whatever_nats_doe
 async fn what_happens_now_is_told_at_every_process() {
     let world = World::with(tests::WorldSettings { apis: 2, ..Default::default() }).await;
     let user = world.tenant().await;
-    let mut listeners = [listen(&user, "", 2).await, listen(&user.at(world.url(1)), "", 2).await];
+    let mut listeners = [listen(&user, "", 3).await, listen(&user.at(world.url(1)), "", 3).await];
     let session = user.start_session().await;
     for n in 0..20 {
         let seq = user.say(session, &format!("message {n}")).await.seq();
         for listener in &mut listeners {
             if n == 0 {
-                assert_eq!(listener.event().await.unwrap().0, 3);
+                assert_eq!(listener.event().await.unwrap().0, 4);
             }
             let (id, data) = listener.event().await.unwrap();
             assert_eq!(id, seq);

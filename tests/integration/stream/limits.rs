@@ -34,7 +34,7 @@ async fn a_tenant_has_so_many_streams_and_no_more() {
     eventually("a place is free again", async || ask(&ada, "", None).await.is_ok()).await;
     let seq = ada.start_session().await;
     for listener in &mut listeners {
-        assert!(listener.events(3).await[2].1.contains(&seq.to_string()));
+        assert!(listener.events(4).await[3].1.contains(&seq.to_string()));
     }
     drop(listeners);
     eventually("all places are free", async || figures(&world) == StreamFigures { open: 0, waiting_bytes: 0 }).await;
@@ -108,7 +108,7 @@ async fn a_client_that_reads_nothing_for_too_long_is_cut_and_one_that_has_nothin
     let world = World::with(settings).await;
     let user = world.tenant().await;
     let session = say_much(&user, 14).await;
-    let head = 3 + 14;
+    let head = 4 + 14;
     let mut calm = listen(&user, "", head).await;
     let mut silent = ask_and_do_not_read(&world, &user).await;
     read_to(&mut silent, "\r\n\r\n").await;

@@ -9,4 +9,5 @@ mod filter;
 mod follow;
 mod limits;
 mod requests;
+mod revoked;
 mod without_nats;

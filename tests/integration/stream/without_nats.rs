@@ -8,8 +8,8 @@ async fn hears_everything(world: &World) {
     let user = world.tenant().await;
     let mut listener = listen(&user, "", 0).await;
     let session = user.start_session().await;
-    assert_eq!(listener.events(3).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2, 3]);
-    for n in 4..7 {
+    assert_eq!(listener.events(4).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    for n in 5..8 {
         let seq = user.say(session, "hello").await.seq();
         let (id, _) = listener.event().await.unwrap();
         assert_eq!((id, seq), (n, n));

@@ -24,6 +24,7 @@ use crate::{
 use buckets::Bucket;
 use query::{Filters, Grouping};
 use range::Range;
+pub(crate) use range::time_zone;
 
 /// Most buckets of a range, and most rows of an answer.
 const MAX_ROWS: usize = 1_000;

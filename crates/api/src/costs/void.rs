@@ -107,9 +107,11 @@ impl Voidable {
         }
         match Fact::of(event).map_err(store::Error::from)? {
             Fact::Ledger(Event::CostRecorded(recorded)) => Ok(Self { occurred_at: event.occurred_at, recorded }),
-            Fact::Ledger(Event::CostVoided(_)) | Fact::Session(_) | Fact::Tenant(_) | Fact::Operations(_) => {
-                Err(Error::not_found())
-            }
+            Fact::Ledger(Event::CostVoided(_))
+            | Fact::Session(_)
+            | Fact::Tenant(_)
+            | Fact::Operations(_)
+            | Fact::User(_) => Err(Error::not_found()),
         }
     }
 }

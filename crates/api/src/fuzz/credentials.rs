@@ -9,8 +9,9 @@ use jsonwebtoken::{Algorithm, crypto::sign};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::api_keys::ApiKey;
 use crate::cursor::Scope;
-use crate::tokens::{AccessToken, LEEWAY, MAX_TOKEN, Signer, Tokens};
+use crate::tokens::{AccessToken, KeySet, LEEWAY, MAX_TOKEN, Signer, Tokens};
 
 const LIST: Scope<'static> =
     Scope { route: "GET /v1/sessions", tenant: TenantId(Uuid::from_u128(1)), filters: "status=open", order: "desc" };
@@ -35,11 +36,19 @@ fn leads_back<const N: usize>(text: &str) {
     }
 }
 
+/// A key that is read has this one text.
+pub fn api_key(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(key) = ApiKey::parse(&text) else { return };
+    assert_eq!(key.text(), text);
+    assert!(key.matches(&key.hash()));
+}
+
 const ISSUER: &str = "https://fuzz.example";
 
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::from_seed([1; 32]).unwrap());
 static BELIEVER: LazyLock<Tokens> =
-    LazyLock::new(|| Tokens::new(ISSUER, Signer::from_seed([1; 32]).unwrap(), [other_key()]));
+    LazyLock::new(|| Tokens::new(ISSUER, KeySet::new(Signer::from_seed([1; 32]).unwrap(), [other_key()])));
 
 /// A key of before the last rotation: also believed, but not the one that signs here.
 fn other_key() -> crate::tokens::PublicKey {

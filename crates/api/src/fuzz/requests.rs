@@ -61,7 +61,7 @@ pub fn body(bytes: &[u8]) {
         object(bytes, &["reason"]);
     }
     if accepted::<Register>(bytes, |register| register.checked().map(drop)) {
-        let register = object(bytes, &["tenant_name", "email", "password", "name"]);
+        let register = object(bytes, &["tenant_name", "email", "password", "name", "cookie"]);
         for name in ["tenant_name", "name"] {
             let length = register[name].as_str().unwrap().trim().chars().count();
             assert!((1..=tenant::MAX_NAME).contains(&length));
@@ -70,7 +70,7 @@ pub fn body(bytes: &[u8]) {
         assert_eq!(Email::parse(email.as_str()).unwrap(), email, "an address is compared as it is kept");
     }
     if accepted::<Login>(bytes, |_| Ok(())) {
-        object(bytes, &["email", "password", "tenant_id"]);
+        object(bytes, &["email", "password", "tenant_id", "cookie"]);
     }
 }
 

@@ -24,6 +24,10 @@ pub(crate) struct About {
 pub(crate) enum Tag {
     /// The way in.
     Auth,
+    /// The tenant and its members.
+    Tenant,
+    /// The way in for programs.
+    ApiKeys,
     /// Conversations.
     Sessions,
     /// What is said in them.
@@ -37,12 +41,22 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Auth, Self::Sessions, Self::Messages, Self::Costs, Self::Events, Self::Service];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Auth,
+        Self::Tenant,
+        Self::ApiKeys,
+        Self::Sessions,
+        Self::Messages,
+        Self::Costs,
+        Self::Events,
+        Self::Service,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Auth => "Authentication",
+            Self::Tenant => "Tenant and members",
+            Self::ApiKeys => "API keys",
             Self::Sessions => "Sessions",
             Self::Messages => "Messages",
             Self::Costs => "Costs",
@@ -54,6 +68,8 @@ impl Tag {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Auth => "Found a tenant, log in, see who one is.",
+            Self::Tenant => "What the tenant is, and who belongs to it with which role.",
+            Self::ApiKeys => "Let programs in, each with its own scopes, and see when they came.",
             Self::Sessions => "AI conversations, from start to end.",
             Self::Messages => "What is said in a session.",
             Self::Costs => "Ledgers of what AI services cost, exact to twelve places.",

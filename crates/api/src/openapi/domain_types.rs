@@ -2,7 +2,7 @@
 #![expect(dead_code, reason = "these types describe others and are never made")]
 
 use chrono::{DateTime, Utc};
-use domain::{ActorKind, Category, PERIOD_PATTERN, QUANTITY_PATTERN, Quantity, ledger, session, tenant};
+use domain::{ActorKind, Category, PERIOD_PATTERN, QUANTITY_PATTERN, Quantity, ledger, session, tenant, user};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -99,6 +99,29 @@ pub(crate) enum MemberRole {
     Member,
 }
 
+/// What an API key may do.
+///
+/// - `read`: read what members read, but the log and who belongs to the tenant
+/// - `write`: work with sessions, and record costs
+/// - `costs:read`: read costs
+/// - `costs:write`: record and void costs
+/// - `events:read`: read the tenant's log
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "user::Scope")]
+#[schemars(inline)]
+pub(crate) enum KeyScope {
+    #[serde(rename = "read")]
+    Read,
+    #[serde(rename = "write")]
+    Write,
+    #[serde(rename = "costs:read")]
+    CostsRead,
+    #[serde(rename = "costs:write")]
+    CostsWrite,
+    #[serde(rename = "events:read")]
+    EventsRead,
+}
+
 /// What a tenant pays for, in ascending order.
 #[derive(Serialize, JsonSchema)]
 #[serde(remote = "tenant::Plan", rename_all = "snake_case")]
@@ -119,14 +142,16 @@ pub(crate) enum StreamCategory {
     Session,
     Ledger,
     Operations,
+    User,
 }
 
-/// What kind of caller: a signed-in user, or Convolog itself.
+/// What kind of caller: a signed-in user, a program with an API key, or Convolog itself.
 #[derive(Serialize, JsonSchema)]
 #[serde(remote = "ActorKind", rename_all = "snake_case")]
 #[schemars(inline)]
 pub(crate) enum Caller {
     User,
+    ApiKey,
     System,
 }
 
@@ -160,7 +185,7 @@ pub(crate) struct CloudEvent {
     /// When it was committed.
     recordedtime: DateTime<Utc>,
     actorkind: Caller,
-    /// Who caused it; the nil UUID for the system.
+    /// Who caused it: the id of the user or the key, the nil UUID for the system.
     actorid: Uuid,
     /// What all events of one request have in common: its `X-Request-Id`.
     correlationid: Uuid,

@@ -19,12 +19,18 @@ pub(crate) enum Header {
     Replayed,
     /// When to ask again.
     RetryAfter,
+    /// What is left of a limit.
+    RateLimit,
+    /// The limit.
+    RateLimitPolicy,
     /// How to authenticate.
     WwwAuthenticate,
+    /// A browser's cookie.
+    SetCookie,
 }
 
 impl Header {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::RequestId,
         Self::Seq,
         Self::Parked,
@@ -32,8 +38,27 @@ impl Header {
         Self::Location,
         Self::Replayed,
         Self::RetryAfter,
+        Self::RateLimit,
+        Self::RateLimitPolicy,
         Self::WwwAuthenticate,
+        Self::SetCookie,
     ];
+
+    /// What the scripts of a web page may read of an answer from elsewhere.
+    pub(crate) const EXPOSED: [Self; 9] = [
+        Self::RequestId,
+        Self::Seq,
+        Self::Parked,
+        Self::Etag,
+        Self::Location,
+        Self::Replayed,
+        Self::RetryAfter,
+        Self::RateLimit,
+        Self::RateLimitPolicy,
+    ];
+
+    /// What answers say to who is counted.
+    pub(super) const OF_RATE_LIMITS: [Self; 2] = [Self::RateLimit, Self::RateLimitPolicy];
 
     /// Its name as clients know it.
     pub(crate) fn name(self) -> &'static str {
@@ -45,7 +70,10 @@ impl Header {
             Self::Location => "Location",
             Self::Replayed => "Idempotency-Replayed",
             Self::RetryAfter => "Retry-After",
+            Self::RateLimit => "RateLimit",
+            Self::RateLimitPolicy => "RateLimit-Policy",
             Self::WwwAuthenticate => "WWW-Authenticate",
+            Self::SetCookie => "Set-Cookie",
         }
     }
 
@@ -73,6 +101,19 @@ impl Header {
                 "schema": {"type": "string", "const": "true"},
             }),
             Self::RetryAfter => always("Seconds after which it is worth asking again.", number(1)),
+            Self::RateLimit => json!({
+                "description": "For each limit that the request was counted against, by name: `r` requests have room now, and after `t` \
+                                seconds one more. Not there when rate limits are off.",
+                "schema": {"type": "string", "examples": ["\"login\";r=3;t=12"]},
+            }),
+            Self::RateLimitPolicy => json!({
+                "description": "Those limits: `q` requests at once, and again after `w` seconds.",
+                "schema": {"type": "string", "examples": ["\"login\";q=10;w=120"]},
+            }),
+            Self::SetCookie => json!({
+                "description": "The cookie of a browser that signs in with `cookie`, or that has logged out.",
+                "schema": {"type": "string", "pattern": "^__Host-convolog="},
+            }),
             Self::WwwAuthenticate => always("How to authenticate.", json!({"type": "string", "const": "Bearer"})),
         }
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use super::{About, Header, headers, problems, schemas::Schemas, schemas::query_parameters};
-use crate::{admission::REFUSALS, error::Code};
+use crate::{admission::REFUSALS, error::Code, policy::Access};
 
 /// What handlers' parts add to.
 pub(crate) struct Operation<'a> {
@@ -17,11 +17,20 @@ pub(crate) struct Operation<'a> {
     body: Option<Value>,
     answers: BTreeMap<String, Value>,
     codes: Vec<Code>,
-    security: Value,
+    access: Access,
+    /// Whom the handler lets in, as its arguments say.
+    asks: Asks,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asks {
+    Nobody,
+    Tenant,
+    Operator,
 }
 
 impl<'a> Operation<'a> {
-    pub(super) fn new(path: &'static str, about: &'a About, schemas: &'a mut Schemas) -> Self {
+    pub(super) fn new(path: &'static str, about: &'a About, access: Access, schemas: &'a mut Schemas) -> Self {
         let codes = [about.codes, &REFUSALS, &[Code::Internal]].concat();
         Self {
             path,
@@ -31,7 +40,8 @@ impl<'a> Operation<'a> {
             body: None,
             answers: BTreeMap::new(),
             codes,
-            security: json!([]),
+            access,
+            asks: Asks::Nobody,
         }
     }
 
@@ -40,15 +50,15 @@ impl<'a> Operation<'a> {
         self.codes.extend(codes);
     }
 
-    /// Only for callers with a token.
-    pub(crate) fn needs_token(&mut self) {
-        self.security = json!([{"bearer": []}]);
-        self.fails(&[Code::Unauthorized]);
+    /// Only for people and keys of a tenant.
+    pub(crate) fn needs_tenant(&mut self) {
+        self.asks = Asks::Tenant;
+        self.fails(&[Code::Unauthorized, Code::Forbidden, Code::RateLimited]);
     }
 
     /// Only for operators: with their token, or without one from the same machine.
     pub(crate) fn needs_operator(&mut self) {
-        self.security = json!([{"operator": []}, {}]);
+        self.asks = Asks::Operator;
         self.fails(&[Code::Unauthorized]);
     }
 
@@ -111,16 +121,28 @@ impl<'a> Operation<'a> {
     }
 
     pub(super) fn finish(mut self, responses: &mut Map<String, Value>) -> Value {
+        let (asks, security) = match self.access {
+            Access::Anyone => (Asks::Nobody, json!([])),
+            Access::Operator => (Asks::Operator, json!([{"operator": []}, {}])),
+            Access::Tenant { .. } => (Asks::Tenant, json!([{"bearer": []}, {"cookie": []}])),
+        };
+        assert_eq!(self.asks, asks, "the handler of {} contradicts the policy", self.about.id);
+        if self.codes.contains(&Code::RateLimited) {
+            for answer in self.answers.values_mut().filter_map(|answer| answer["headers"].as_object_mut()) {
+                answer.extend(headers::references(&Header::OF_RATE_LIMITS));
+            }
+        }
         for (status, reference) in problems::answers(&self.codes, responses) {
             // An answer of the operation's own goes before an error's.
             self.answers.entry(status).or_insert(reference);
         }
+        let text = format!("{} {}", self.access.text(), self.about.text);
         let mut operation = json!({
             "operationId": self.about.id,
             "tags": [self.about.tag.name()],
             "summary": self.about.summary,
-            "description": self.about.text,
-            "security": self.security,
+            "description": text.trim(),
+            "security": security,
             "responses": self.answers,
         });
         if !self.parameters.is_empty() {

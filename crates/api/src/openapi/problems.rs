@@ -36,6 +36,9 @@ fn answer(status: u16, codes: &[Code]) -> Value {
     if codes.contains(&Code::Unauthorized) || codes.contains(&Code::InvalidCredentials) {
         own.push(Header::WwwAuthenticate);
     }
+    if codes.contains(&Code::RateLimited) {
+        own.extend(Header::OF_RATE_LIMITS);
+    }
     let examples =
         names.iter().map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/examples/{name}")})));
     let examples: Map<String, Value> = examples.collect();

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::MatchedPath;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
+use axum::{Extension, Router};
 use serde_json::{Map, Value, json};
 
 use super::describe::Described;
@@ -14,8 +14,10 @@ use super::{About, Operation, Tag, headers, problems, schemas::Schemas};
 use crate::{
     body::{MAX_BODY, MAX_DEPTH},
     conditions::IfMatch,
+    cookies,
     error::{Code, Error},
     idempotency::IdempotencyKey,
+    policy::{self, Access},
     problem::Problem,
     reads::MIN_SEQ_WAIT,
     state::Api,
@@ -68,6 +70,24 @@ impl Routes {
         self.on(MethodFilter::POST, "post", path, handler, about)
     }
 
+    /// A command that changes what the path names.
+    pub(crate) fn patch<H, T, S>(self, path: &'static str, handler: H, about: About) -> Self
+    where
+        H: Handler<T, Api> + Described<S>,
+        T: 'static,
+    {
+        self.on(MethodFilter::PATCH, "patch", path, handler, about)
+    }
+
+    /// A command that ends or removes what the path names.
+    pub(crate) fn delete<H, T, S>(self, path: &'static str, handler: H, about: About) -> Self
+    where
+        H: Handler<T, Api> + Described<S>,
+        T: 'static,
+    {
+        self.on(MethodFilter::DELETE, "delete", path, handler, about)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one place where a route is added")]
     fn on<H, T, S>(mut self, filter: MethodFilter, method: &str, path: &'static str, handler: H, about: About) -> Self
     where
@@ -75,12 +95,16 @@ impl Routes {
         T: 'static,
     {
         self.ids.insert(about.id);
-        let mut operation = Operation::new(path, &about, &mut self.schemas);
+        let access = policy::access(about.id).unwrap_or_else(|| panic!("{} is not in the policy", about.id));
+        let mut operation = Operation::new(path, &about, access, &mut self.schemas);
         H::describe(&mut operation);
+        if method != "get" && matches!(access, Access::Tenant { .. }) {
+            operation.fails(&[Code::OriginNotAllowed]);
+        }
         let operation = operation.finish(&mut self.responses);
         let item = self.paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;
-        self.router = self.router.route(path, on(filter, handler));
+        self.router = self.router.route(path, on(filter, handler).route_layer(Extension(access)));
         self
     }
 
@@ -111,8 +135,13 @@ impl Routes {
                 "responses": self.responses,
                 "examples": problems::examples(),
                 "securitySchemes": {"bearer": {
-                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                    "description": "The `access_token` of a log-in. It says whose tenant and which role.",
+                    "type": "http", "scheme": "bearer",
+                    "description": "The `access_token` of a log-in, or an API key (`cvl_…`). It says whose tenant, and with \
+                        a role or scopes what may be done.",
+                }, "cookie": {
+                    "type": "apiKey", "in": "cookie", "name": cookies::NAME,
+                    "description": "A browser's sign-in: set when one signs in with `cookie`. Ignored beside `Authorization`. All but reads need \
+                                    an `Origin` that is this server's or one that its operator allows.",
                 }, "operator": {
                     "type": "http", "scheme": "bearer",
                     "description": "The operator's token, a setting of the server. Not needed from the same machine.",

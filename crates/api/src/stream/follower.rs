@@ -10,6 +10,7 @@ use domain::Category;
 use futures_util::{Stream, stream};
 use tokio::time::Instant;
 
+use super::standing::Standing;
 use super::tails::{Next, Place};
 use super::{HEARTBEAT, READ_AHEAD, RETRY};
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 /// Most events that are read at once.
 const PAGE: u16 = 500;
 /// How long a stream waits before it asks a database again that was not available.
-const REST: Duration = Duration::from_secs(1);
+pub(super) const REST: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Follower {
@@ -33,6 +34,8 @@ pub(crate) struct Follower {
     place: Place,
     /// When the client's token expires.
     until: Instant,
+    /// Whether they may still follow.
+    standing: Standing,
     /// Up to here the log has been looked at.
     seen: u64,
     /// The last id that the client was told: where it goes on when it comes back.
@@ -62,12 +65,14 @@ impl Follower {
         category: Option<Category>,
     ) -> Result<(Self, u64), Error> {
         let left = (caller.good_until - api.inner.now()).to_std().unwrap_or_default();
+        let standing = Standing::watch(api.clone(), caller);
         let mut follower = Self {
             api,
             caller,
             category,
             place,
             until: Instant::now() + left,
+            standing,
             seen: after,
             told: after,
             ready: VecDeque::new(),
@@ -95,10 +100,11 @@ impl Follower {
             Stage::Follows => {}
             Stage::Ends => return None,
         }
-        let (closing, until) = (self.api.inner.closing.clone(), self.until);
+        let (closing, until, standing) = (self.api.inner.closing.clone(), self.until, self.standing.lost());
         let said = tokio::select! {
             biased;
             () = closing.cancelled() => None,
+            () = standing => None,
             () = tokio::time::sleep_until(until) => None,
             said = self.step() => said,
         };

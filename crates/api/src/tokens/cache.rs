@@ -7,8 +7,10 @@ use std::{
 
 use lru::LruCache;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::AccessToken;
+use super::{AccessToken, TRUST};
 
 /// How many tokens are remembered: about 2 MB.
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
@@ -17,14 +19,44 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 pub(super) struct Cache(Mutex<State>);
 
 struct State {
-    tokens: LruCache<[u8; 32], AccessToken>,
+    tokens: LruCache<[u8; 32], Entry>,
     /// Counts the calls of [`Cache::forget`].
     generation: u64,
 }
 
+/// A verified token, and when its sign-in was looked up.
+struct Entry {
+    token: AccessToken,
+    looked_up: Instant,
+}
+
+/// By what somebody is known; none passes for one of another kind.
+#[derive(Clone, Copy)]
+pub(super) enum Shown<'a> {
+    /// An access token.
+    Bearer(&'a str),
+    /// A browser's cookie.
+    Cookie(&'a str),
+    /// A sign-in, by who was let in before.
+    SignIn(Uuid),
+}
+
+impl Shown<'_> {
+    fn digest(self) -> [u8; 32] {
+        match self {
+            Self::Bearer(token) => Sha256::new().chain_update("bearer ").chain_update(token).finalize().into(),
+            Self::Cookie(token) => Sha256::new().chain_update("cookie ").chain_update(token).finalize().into(),
+            Self::SignIn(id) => Sha256::new().chain_update("sign-in ").chain_update(id).finalize().into(),
+        }
+    }
+}
+
 /// What is known about a token.
 pub(super) enum Recall {
-    Known(AccessToken),
+    /// It was verified and its sign-in looked up not long ago: then.
+    Trusted(AccessToken, Instant),
+    /// It was verified; its sign-in may be over.
+    Verified(AccessToken, Ticket),
     Unknown(Ticket),
 }
 
@@ -32,6 +64,8 @@ pub(super) enum Recall {
 pub(super) struct Ticket {
     digest: [u8; 32],
     generation: u64,
+    /// What is looked up now is at least as new as this.
+    pub(super) since: Instant,
 }
 
 impl Default for Cache {
@@ -42,12 +76,14 @@ impl Default for Cache {
 
 impl Cache {
     /// Whether it was believed before; its times must still be compared with the clock.
-    pub(super) fn recall(&self, token: &str) -> Recall {
-        let digest = Sha256::digest(token).into();
+    pub(super) fn recall(&self, shown: Shown<'_>) -> Recall {
+        let digest = shown.digest();
         let mut state = self.lock();
+        let ticket = Ticket { digest, generation: state.generation, since: Instant::now() };
         match state.tokens.get(&digest) {
-            Some(known) => Recall::Known(*known),
-            None => Recall::Unknown(Ticket { digest, generation: state.generation }),
+            Some(known) if known.looked_up.elapsed() < TRUST => Recall::Trusted(known.token, known.looked_up),
+            Some(known) => Recall::Verified(known.token, ticket),
+            None => Recall::Unknown(ticket),
         }
     }
 
@@ -56,14 +92,14 @@ impl Cache {
     pub(super) fn remember(&self, ticket: Ticket, token: AccessToken) {
         let mut state = self.lock();
         if state.generation == ticket.generation {
-            state.tokens.put(ticket.digest, token);
+            state.tokens.put(ticket.digest, Entry { token, looked_up: ticket.since });
         }
     }
 
     pub(super) fn forget(&self, applies: impl Fn(&AccessToken) -> bool) {
         let mut state = self.lock();
         state.generation += 1;
-        state.tokens.retain(|_, token| !applies(token));
+        state.tokens.retain(|_, known| !applies(&known.token));
     }
 
     /// Every change is complete in itself, so what a panicking thread has left is sound.

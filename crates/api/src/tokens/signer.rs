@@ -6,7 +6,7 @@ use jsonwebtoken::{
 };
 
 /// The only algorithm that is used, for signing and for verifying.
-const ALGORITHM: Algorithm = Algorithm::EdDSA;
+pub(super) const ALGORITHM: Algorithm = Algorithm::EdDSA;
 
 /// PKCS #8 (RFC 8410) in front of the 32 bytes of an Ed25519 seed.
 const PKCS8: [u8; 16] =
@@ -44,7 +44,8 @@ impl Signer {
         &self.public
     }
 
-    pub(crate) fn key(&self) -> &EncodingKey {
+    /// Itself.
+    pub fn key(&self) -> &EncodingKey {
         &self.key
     }
 }
@@ -74,20 +75,18 @@ impl PublicKey {
     }
 
     /// Its 32 bytes.
-    pub fn bytes(&self) -> Result<&[u8], KeyError> {
-        Ok(self.key.try_get_as_bytes()?)
+    pub fn bytes(&self) -> Result<[u8; 32], KeyError> {
+        let bytes = self.key.try_get_as_bytes()?;
+        bytes.try_into().map_err(|_longer| KeyError(errors::ErrorKind::InvalidKeyFormat.into()))
     }
 
+    /// As it is published.
     pub(super) fn jwk(&self) -> Jwk {
         self.jwk.clone()
     }
 
     pub(super) fn key(&self) -> &DecodingKey {
         &self.key
-    }
-
-    pub(super) fn algorithm(&self) -> Algorithm {
-        ALGORITHM
     }
 }
 
@@ -110,7 +109,7 @@ mod tests {
                 "alg": "EdDSA", "use": "sig", "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
             })
         );
-        let bytes = signer.public_key().bytes().unwrap().try_into().unwrap();
+        let bytes = signer.public_key().bytes().unwrap();
         assert_eq!(PublicKey::from_bytes(bytes).unwrap().kid(), signer.public_key().kid());
     }
 

@@ -16,8 +16,12 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
+fn signer(seed: u8) -> Signer {
+    Signer::from_seed([seed; 32]).unwrap()
+}
+
 fn tokens() -> Tokens {
-    Tokens::new(ISSUER, Signer::from_seed([1; 32]).unwrap(), [])
+    Tokens::new(ISSUER, KeySet::new(signer(1), []))
 }
 
 fn grant() -> Grant {
@@ -37,14 +41,14 @@ fn good_claims() -> Value {
 }
 
 fn good_header() -> Value {
-    json!({"alg": "EdDSA", "kid": tokens().signer.public_key().kid(), "typ": "at+jwt"})
+    json!({"alg": "EdDSA", "kid": signer(1).public_key().kid(), "typ": "at+jwt"})
 }
 
 /// A token with a true signature, whatever it says.
 fn signed(header: &Value, claims: &Value) -> String {
     let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", encode(header), encode(claims));
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), tokens().signer.key(), Algorithm::EdDSA).unwrap();
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), signer(1).key(), Algorithm::EdDSA).unwrap();
     format!("{message}.{signature}")
 }
 
@@ -124,18 +128,18 @@ fn only_access_tokens_are_access_tokens() {
 fn only_our_keys_count_and_the_header_brings_none() {
     assert!(matches!(with_header("kid", None), Err(Refusal::UnknownKey)));
     assert!(matches!(with_header("kid", json!("../../dev/null")), Err(Refusal::UnknownKey)));
-    let evil = Tokens::new(ISSUER, Signer::from_seed([2; 32]).unwrap(), []);
+    let evil = Tokens::new(ISSUER, KeySet::new(signer(2), []));
     let token = evil.issue(grant(), Uuid::nil(), now()).unwrap();
     assert!(matches!(tokens().verify(&token, now()), Err(Refusal::UnknownKey)));
     // The same with our kid, and with the key that would verify it brought along.
-    let jwk = serde_json::to_value(evil.signer.public_key().jwk()).unwrap();
+    let jwk = serde_json::to_value(signer(2).public_key().jwk()).unwrap();
     for (member, value) in
         [("jwk", jwk), ("jku", json!("https://evil.example/jwks")), ("x5u", json!("https://evil.example"))]
     {
         let header = changed(good_header(), member, Some(value.clone()));
         let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(&header), encode(&good_claims()));
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), evil.signer.key(), Algorithm::EdDSA).unwrap();
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), signer(2).key(), Algorithm::EdDSA).unwrap();
         assert!(matches!(tokens().verify(&format!("{message}.{signature}"), now()), Err(Refusal::Jwt(_))), "{member}");
         assert!(with_header(member, value).is_ok(), "{member} is ignored, not believed");
     }
@@ -144,11 +148,11 @@ fn only_our_keys_count_and_the_header_brings_none() {
 #[test]
 fn the_algorithm_is_that_of_our_key() {
     let ours = tokens();
-    let secret = EncodingKey::from_secret(ours.signer.public_key().bytes().unwrap());
+    let secret = EncodingKey::from_secret(&signer(1).public_key().bytes().unwrap());
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
         let mut header = Header::new(algorithm);
         header.typ = Some(TYP.into());
-        header.kid = Some(ours.signer.public_key().kid().into());
+        header.kid = Some(signer(1).public_key().kid().into());
         let token = jsonwebtoken::encode(&header, &good_claims(), &secret).unwrap();
         assert!(matches!(ours.verify(&token, now()), Err(Refusal::Jwt(_))), "{algorithm:?}");
     }
@@ -193,18 +197,20 @@ fn garbage_and_giants_are_refused() {
     }
     let giant = signed(&good_header(), &changed(good_claims(), "x", Some(json!("x".repeat(100_000)))));
     assert!(matches!(tokens().verify(&giant, now()), Err(Refusal::TooLong)));
-    let outcome = tokens().authenticate(&giant, now(), async |_| Ok(())).now_or_never().unwrap();
+    let outcome = tokens().authenticate(&giant, now(), async |_| Ok(Role::Owner)).now_or_never().unwrap();
     assert_eq!(outcome.unwrap_err().code(), Code::Unauthorized);
 }
 
 #[test]
 fn after_a_rotation_tokens_of_both_keys_are_believed() {
-    let old = tokens();
-    let token = old.issue(grant(), Uuid::nil(), now()).unwrap();
-    let new = Tokens::new(ISSUER, Signer::from_seed([2; 32]).unwrap(), [old.signer.public_key().clone()]);
-    assert!(new.verify(&token, now()).is_ok());
-    assert!(new.verify(&new.issue(grant(), Uuid::nil(), now()).unwrap(), now()).is_ok());
-    assert_eq!(new.jwks().keys.len(), 2);
+    let tokens = tokens();
+    let token = tokens.issue(grant(), Uuid::nil(), now()).unwrap();
+    tokens.replace_keys(KeySet::new(signer(2), [signer(1).public_key().clone()]));
+    assert!(tokens.verify(&token, now()).is_ok());
+    let new = tokens.issue(grant(), Uuid::nil(), now()).unwrap();
+    assert_eq!(jsonwebtoken::decode_header(&new).unwrap().kid.unwrap(), signer(2).public_key().kid());
+    assert!(tokens.verify(&new, now()).is_ok());
+    assert_eq!(tokens.keys().jwks().keys.len(), 2);
 }
 
 /// Authenticates, and tells whether the token had to be checked.
@@ -213,7 +219,7 @@ fn use_token(tokens: &Tokens, token: &str, now: DateTime<Utc>, meanwhile: impl F
     let outcome = tokens.authenticate(token, now, async |_| {
         asked.set(true);
         meanwhile();
-        Ok(())
+        Ok(Role::Owner)
     });
     (outcome.now_or_never().unwrap().err().map(|error| error.code()), asked.get())
 }
@@ -241,6 +247,32 @@ fn a_token_that_is_not_good_any_more_is_not_remembered() {
 }
 
 #[test]
+fn a_cookie_that_is_revoked_while_it_is_looked_up_is_not_remembered_and_no_token_passes_for_one() {
+    let tokens = tokens();
+    let asked = |cookie: &str, meanwhile: &dyn Fn()| {
+        let mut asked = false;
+        let look_up = async || {
+            asked = true;
+            meanwhile();
+            Ok(AccessToken::of_sign_in(grant(), now() + LIFETIME))
+        };
+        tokens.by_cookie(cookie, now(), look_up).now_or_never().unwrap().unwrap();
+        asked
+    };
+    let revoke = || tokens.forget(|known| known.grant.sign_in == grant().sign_in);
+    assert!(asked("cvs_x", &revoke));
+    assert!(asked("cvs_x", &|| ()), "remembered across a revocation");
+    assert!(!asked("cvs_x", &|| ()));
+    revoke();
+    assert!(asked("cvs_x", &|| ()));
+    // What is remembered as the one is not known as the other.
+    assert_eq!(use_token(&tokens, "cvs_x", now(), || ()), (Some(Code::Unauthorized), false));
+    let token = tokens.issue(grant(), Uuid::nil(), now()).unwrap();
+    assert_eq!(use_token(&tokens, &token, now(), || ()), (None, true));
+    assert!(asked(&token, &|| ()));
+}
+
+#[test]
 fn a_revocation_is_felt_at_once_even_in_the_middle_of_a_check() {
     let tokens = tokens();
     let token = tokens.issue(grant(), Uuid::nil(), now()).unwrap();
@@ -252,4 +284,21 @@ fn a_revocation_is_felt_at_once_even_in_the_middle_of_a_check() {
     assert_eq!(use_token(&tokens, &token, now(), || ()), (None, true));
     tokens.forget(|known| known.grant.sign_in == Uuid::nil());
     assert_eq!(use_token(&tokens, &token, now(), || ()), (None, false), "somebody else's revocation");
+}
+
+#[test]
+fn a_token_of_a_retired_key_is_refused_though_it_was_believed_before() {
+    let tokens = tokens();
+    let both = || KeySet::new(signer(2), [signer(1).public_key().clone()]);
+    let token = tokens.issue(grant(), Uuid::nil(), now()).unwrap();
+    assert_eq!(use_token(&tokens, &token, now(), || ()), (None, true));
+    tokens.replace_keys(both());
+    assert_eq!(use_token(&tokens, &token, now(), || ()), (None, false), "nothing is retired yet");
+    tokens.replace_keys(KeySet::new(signer(2), []));
+    assert_eq!(use_token(&tokens, &token, now(), || ()), (Some(Code::Unauthorized), false));
+    // Also when it was being checked at that moment.
+    tokens.replace_keys(both());
+    let retire = || tokens.replace_keys(KeySet::new(signer(2), []));
+    assert_eq!(use_token(&tokens, &token, now(), retire), (None, true));
+    assert_eq!(use_token(&tokens, &token, now(), || ()), (Some(Code::Unauthorized), false));
 }

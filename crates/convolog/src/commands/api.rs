@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use api::passwords::Cost;
+use api::signing_keys::KEY_RELOAD;
 use clap::Args;
 use store::LogSettings;
 
@@ -10,7 +11,7 @@ use super::serving::{self, HttpSettings};
 use super::{Exit, Failure};
 use crate::attach::{API_CONNECTIONS, Attached, Role};
 use crate::node::{ApiSettings, Node, NodeDatabases, NodeSettings, system_clock};
-use crate::settings::{ServiceSettings, secret};
+use crate::settings::{ServiceSettings, SigningSecret};
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "It makes nothing: `convolog migrate` has been run, `convolog projector` keeps what is read.
@@ -28,10 +29,9 @@ pub struct Settings {
     /// How HTTP is served.
     #[command(flatten)]
     pub http: HttpSettings,
-    /// Seed of the Ed25519 key that signs access tokens, 64 hexadecimal digits, the same for all processes (`openssl rand -hex 32`
-    /// makes one); that of the data directory when not set.
-    #[arg(long, env = "CONVOLOG_SIGNING_KEY", hide_env_values = true, value_name = "HEX", value_parser = secret)]
-    pub signing_key: Option<String>,
+    /// What signing keys are derived from.
+    #[command(flatten)]
+    pub secret: SigningSecret,
     /// Where PostgreSQL and NATS are.
     #[command(flatten)]
     pub services: ServiceSettings,
@@ -40,6 +40,7 @@ pub struct Settings {
 /// Serves until Ctrl-C or SIGTERM.
 pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
     let (operations, export) = settings.http.operations()?;
+    let (rate_limits, allowed_origins) = (settings.http.rate_limits()?, settings.http.allowed_origins()?);
     serving::allow_open_files();
     let start = Box::pin(async {
         let attached = Attached::find(&settings.services)?;
@@ -52,11 +53,14 @@ pub async fn run(settings: &Settings) -> Result<Exit, Failure> {
             api: Some(ApiSettings {
                 listen: settings.http.listen,
                 public_url: settings.http.public_url.clone(),
-                signing_seed: attached.signing_seed(settings.signing_key.as_deref())?,
+                master_secret: attached.needed_master_secret(settings.secret.signing_key.as_deref())?,
+                key_reload: KEY_RELOAD,
                 password_cost: Cost::default(),
                 log: LogSettings::default(),
                 operations,
                 server: api::ServerSettings::default(),
+                rate_limits,
+                allowed_origins,
                 clock: system_clock,
             }),
             relay: None,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::{Operations, OperatorToken};
-use clap::Args;
+use api::{Operations, OperatorToken, RateLimitSettings, WebOrigin};
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
@@ -27,12 +27,30 @@ pub struct HttpSettings {
     /// The URL by which clients reach the API, also the issuer of access tokens.
     #[arg(long, env = "CONVOLOG_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Whether requests are limited by client address, account and tenant; off only where CONVOLOG_LISTEN is this machine alone.
+    #[arg(long, env = "CONVOLOG_RATE_LIMITS", value_enum, default_value = "on")]
+    pub rate_limits: Switch,
+    /// How many proxies before the API add to X-Forwarded-For; none is believed when 0.
+    #[arg(long, env = "CONVOLOG_TRUSTED_PROXIES", default_value_t = 0, value_name = "NUMBER")]
+    pub trusted_proxies: u8,
+    /// Origins of web pages that may ask with a browser's cookie, beside that of the public URL, such as https://app.example.com.
+    #[arg(long, env = "CONVOLOG_ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<String>,
     /// What operators set.
     #[command(flatten)]
     pub operator: OperatorSettings,
     /// The collector that gets a span of every request, by OTLP over HTTP; none when not set.
     #[arg(long, env = "CONVOLOG_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// What operators set.
@@ -52,6 +70,27 @@ impl OperatorSettings {
 }
 
 impl HttpSettings {
+    /// How often somebody may ask.
+    pub(super) fn rate_limits(&self) -> Result<RateLimitSettings, Failure> {
+        let on = self.rate_limits == Switch::On;
+        if !on && !self.listen.ip().to_canonical().is_loopback() {
+            return Err(Failure::usage(format!(
+                "CONVOLOG_RATE_LIMITS: off is for this machine alone, and CONVOLOG_LISTEN is {}: set it to on, or listen on 127.0.0.1",
+                self.listen
+            )));
+        }
+        let trusted_proxies = usize::from(self.trusted_proxies);
+        Ok(RateLimitSettings { on, trusted_proxies, ..RateLimitSettings::default() })
+    }
+
+    /// Whose web pages may ask with a cookie.
+    pub(super) fn allowed_origins(&self) -> Result<Vec<WebOrigin>, Failure> {
+        // A variable that is set to nothing is not set.
+        let origins = self.allowed_origins.iter().filter(|origin| self.allowed_origins.len() > 1 || !origin.is_empty());
+        let origins = origins.map(|origin| WebOrigin::parse(origin)).collect::<Result<_, _>>();
+        origins.map_err(|invalid| Failure::usage(format!("CONVOLOG_ALLOWED_ORIGINS: {invalid}")))
+    }
+
     /// What concerns operators, and where spans go.
     pub(super) fn operations(&self) -> Result<(Operations, Option<Export>), Failure> {
         let export = self.otlp_endpoint.as_deref().map(Export::to).transpose();

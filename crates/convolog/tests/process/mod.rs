@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 /// A running `convolog dev`; killed when dropped.
 pub(crate) struct Dev {
@@ -15,6 +16,7 @@ pub(crate) struct Dev {
     pub(crate) lines: Vec<String>,
     /// Kept open: a process that can't print would end.
     out: BufReader<ChildStdout>,
+    token: OnceLock<String>,
 }
 
 pub(crate) fn command(data: &Path, listen: &str) -> Command {
@@ -54,7 +56,7 @@ impl Dev {
     fn start(data: &Path, listen: &str) -> Self {
         let mut process = command(data, listen).stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(process.stdout.take().unwrap());
-        let mut dev = Self { process, lines: Vec::new(), out };
+        let mut dev = Self { process, lines: Vec::new(), out, token: OnceLock::new() };
         while !dev.lines.last().is_some_and(|line| line.starts_with("convolog ready on ")) {
             let mut line = String::new();
             assert!(dev.out.read_line(&mut line).unwrap() > 0, "it ended before it was ready: {:?}", dev.lines);
@@ -85,8 +87,12 @@ impl Dev {
         request(self.address(), method, path, token, body)
     }
 
-    /// Logs in as the demo's owner.
+    /// A token of the demo's owner, who logs in once: each log-in is an event.
     pub(crate) fn token(&self) -> String {
+        self.token.get_or_init(|| self.log_in()).clone()
+    }
+
+    fn log_in(&self) -> String {
         let (email, password) = self.line("Demo log-in ").split_once(" / ").unwrap();
         let answer = self.post("/v1/auth/login", None, &format!(r#"{{"email":"{email}","password":"{password}"}}"#));
         answer.split("\"access_token\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()

@@ -77,7 +77,7 @@ impl Servers {
 
     pub(crate) fn api(&self) -> Command {
         self.command(
-            &["api", "--listen", "127.0.0.1:0"],
+            &["api", "--listen", "127.0.0.1:0", "--rate-limits", "off"],
             &[API.0, API.1, "NATS_URL", "CONVOLOG_SIGNING_KEY", "CONVOLOG_PUBLIC_URL"],
         )
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::{Aggregate, Category, DecodeError, EventData as _, RecordedEvent};
 use sqlx::Row as _;
+use uuid::Uuid;
 
 use super::cache::{Known, StreamKey};
 use crate::log_reader::{EVENT_COLUMNS, event_from_row};
@@ -49,11 +50,19 @@ impl Fold {
 /// The stream as it is committed now; version 0 when it does not exist.
 pub(super) async fn load(database: &ApiDatabase, key: StreamKey, fold: Fold) -> Result<Known, Error> {
     let mut tx = TenantTx::begin_with(database, key.tenant, "begin read only").await?;
+    let known = load_in(&mut tx, key.stream, fold).await?;
+    tx.commit().await?;
+    Ok(known)
+}
+
+/// The same inside a transaction.
+pub(super) async fn load_in(tx: &mut TenantTx, stream: Uuid, fold: Fold) -> Result<Known, Error> {
+    let tenant = tx.tenant().0;
     let snapshot = sqlx::query(
         "select version, state::text as state from snapshots where tenant_id = $1 and stream_id = $2 and shape = $3",
     )
-    .bind(key.tenant.0)
-    .bind(key.stream)
+    .bind(tenant)
+    .bind(stream)
     .bind(fold.shape)
     .fetch_optional(tx.connection())
     .await?;
@@ -67,8 +76,8 @@ pub(super) async fn load(database: &ApiDatabase, key: StreamKey, fold: Fold) -> 
     let sql = events_after();
     loop {
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
-            .bind(key.tenant.0)
-            .bind(key.stream)
+            .bind(tenant)
+            .bind(stream)
             .bind(known.version.cast_signed())
             .bind(PAGE)
             .fetch_all(tx.connection())
@@ -83,11 +92,9 @@ pub(super) async fn load(database: &ApiDatabase, key: StreamKey, fold: Fold) -> 
             (fold.evolve)(&mut known.state, &event)?;
         }
         if i64::try_from(rows.len()).is_ok_and(|count| count < PAGE) {
-            break;
+            return Ok(known);
         }
     }
-    tx.commit().await?;
-    Ok(known)
 }
 
 fn events_after() -> String {

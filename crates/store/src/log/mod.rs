@@ -18,7 +18,7 @@ mod snapshot;
 mod unit;
 mod writer;
 
-pub(crate) use second_door::SecondDoor;
+pub(crate) use second_door::{Appending, SecondDoor, replayed};
 
 use std::sync::Arc;
 

@@ -28,28 +28,11 @@ pub(super) async fn review(
     }
     let tenant = context.caller.tenant();
     let mut tx = TenantTx::begin_with(database, tenant, "begin isolation level repeatable read read only").await?;
-    if let Some(key) = &context.key {
-        let row = sqlx::query(
-            "select request_hash, seq, version, receipt::text as receipt from idempotency_keys
-             where tenant_id = $1 and actor_id = $2 and key = $3",
-        )
-        .bind(tenant.0)
-        .bind(context.caller.actor().id)
-        .bind(&key.key)
-        .fetch_optional(tx.connection())
-        .await?;
-        if let Some(row) = row {
-            let hash: Vec<u8> = row.try_get("request_hash")?;
-            return Ok(Review::Answered(if hash == key.request_hash {
-                Finish::Replayed {
-                    seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
-                    version: row.try_get::<i64, _>("version")?.cast_unsigned(),
-                    receipt: row.try_get("receipt")?,
-                }
-            } else {
-                Finish::KeyReused
-            }));
-        }
+    if let Some(before) = answered_before(&mut tx, context).await? {
+        return Ok(Review::Answered(match before {
+            Before::Answered { seq, version, receipt } => Finish::Replayed { seq, version, receipt },
+            Before::OtherRequest => Finish::KeyReused,
+        }));
     }
     let mut stale = Vec::new();
     for (key, version) in decided_on {
@@ -66,4 +49,35 @@ pub(super) async fn review(
     }
     tx.commit().await?;
     Ok(if stale.is_empty() { Review::Confirmed } else { Review::Stale(stale) })
+}
+
+/// What became of the command's key before.
+pub(super) enum Before {
+    /// This was answered.
+    Answered { seq: u64, version: u64, receipt: String },
+    /// It belongs to another request.
+    OtherRequest,
+}
+
+/// Looks the command's key up.
+pub(super) async fn answered_before(tx: &mut TenantTx, context: &CommandContext) -> Result<Option<Before>, Error> {
+    let Some(key) = &context.key else { return Ok(None) };
+    let row = sqlx::query(
+        "select request_hash, seq, version, receipt::text as receipt from idempotency_keys
+         where tenant_id = $1 and actor_id = $2 and key = $3",
+    )
+    .bind(tx.tenant().0)
+    .bind(context.caller.actor().id)
+    .bind(&key.key)
+    .fetch_optional(tx.connection())
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.try_get::<Vec<u8>, _>("request_hash")? != key.request_hash {
+        return Ok(Some(Before::OtherRequest));
+    }
+    Ok(Some(Before::Answered {
+        seq: row.try_get::<i64, _>("seq")?.cast_unsigned(),
+        version: row.try_get::<i64, _>("version")?.cast_unsigned(),
+        receipt: row.try_get("receipt")?,
+    }))
 }

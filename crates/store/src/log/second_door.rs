@@ -1,14 +1,17 @@
 //! The append inside a transaction that also writes tables beside the log, such as credentials.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use domain::{Aggregate, Category, EventData};
 use uuid::Uuid;
 
-use super::CommandContext;
 use super::append::{Appended, Command, append_batch};
 use super::cache::StreamKey;
+use super::load::{Fold, load_in};
+use super::refusal::{Before, answered_before};
 use super::unit::{Claim, NewEvent, encode};
+use super::{CommandContext, ExecuteError, Outcome};
 use crate::{Error, TenantTx};
 
 /// What became of the events.
@@ -18,50 +21,113 @@ pub(crate) enum SecondDoor {
     Stored {
         /// Number in the tenant's log.
         seq: u64,
+        /// Version of the stream.
+        version: u64,
     },
+    /// The command's key was used before: this was answered, and nothing is stored.
+    Replayed {
+        /// Number in the tenant's log.
+        seq: u64,
+        /// Version of the stream.
+        version: u64,
+        /// As JSON.
+        receipt: String,
+    },
+    /// The command's key belongs to another request.
+    KeyReused,
     /// A claim was taken.
     Claimed(String),
     /// The stream has moved on since it was read.
     Conflict,
 }
 
-impl TenantTx {
-    /// Appends events of one stream, decided by the caller at version `expected`. Nothing is durable before
-    /// [`TenantTx::commit`]; the tenant's log is locked until then. Idempotency keys are not looked at.
-    pub(crate) async fn append<A: Aggregate>(
-        &mut self,
-        context: &CommandContext,
-        stream: Uuid,
-        expected: u64,
-        events: &[A::Event],
-        claims: &[Claim],
-    ) -> Result<SecondDoor, Error> {
-        self.append_to(context, (A::CATEGORY, stream), Some(expected), events, claims).await
+impl SecondDoor {
+    /// The number of the last event, when the events are stored now.
+    pub(crate) fn stored(&self) -> Option<u64> {
+        match self {
+            Self::Stored { seq, .. } => Some(*seq),
+            Self::Replayed { .. } | Self::KeyReused | Self::Claimed(_) | Self::Conflict => None,
+        }
     }
+}
 
-    /// The same, also for a stream that accumulates: then whatever its version is.
-    pub(crate) async fn append_to<E: EventData>(
+/// What is appended to one stream, beside the events.
+pub(crate) struct Appending<'a> {
+    /// Of which category, and the stream.
+    pub(crate) stream: (Category, Uuid),
+    /// The version that was decided on; `None` for a stream that accumulates: then whatever it is.
+    pub(crate) expected: Option<u64>,
+    /// What the events take.
+    pub(crate) claims: &'a [Claim],
+    /// What is answered now and whenever the command's key comes again, as JSON. Without it the key is not looked at.
+    pub(crate) receipt: Option<&'a str>,
+}
+
+impl TenantTx {
+    /// Appends events of one stream. Nothing is durable before [`TenantTx::commit`]; the tenant's log is locked until then, so
+    /// this comes after rows of other tables were locked.
+    pub(crate) async fn append<E: EventData>(
         &mut self,
         context: &CommandContext,
-        (category, stream): (Category, Uuid),
-        expected: Option<u64>,
+        to: &Appending<'_>,
         events: &[E],
-        claims: &[Claim],
     ) -> Result<SecondDoor, Error> {
+        let (category, stream) = to.stream;
         let mut new = Vec::new();
         for event in events {
             new.push(NewEvent::new(category, stream, event.event_type(), encode(event)?));
         }
         let keyless = CommandContext { key: None, ..context.clone() };
-        let command = Command { context: &keyless, group: 1, primary: stream, receipt: "null", claims, events: &new };
+        let (context, receipt) = to.receipt.map_or((&keyless, "null"), |receipt| (context, receipt));
+        let command = Command { context, group: 1, primary: stream, receipt, claims: to.claims, events: &new };
         let key = StreamKey { tenant: self.tenant(), stream };
-        let streams = HashMap::from([(key, expected.map(|expected| (expected, 1)))]);
+        let streams = HashMap::from([(key, to.expected.map(|expected| (expected, 1)))]);
         let answers = append_batch(self.connection(), &[command], &streams).await?;
         match answers.into_iter().next() {
-            Some(Appended::Stored { seq, .. }) => Ok(SecondDoor::Stored { seq }),
+            Some(Appended::Stored { seq, version }) => Ok(SecondDoor::Stored { seq, version }),
+            Some(Appended::Replayed { seq, version, receipt }) => Ok(SecondDoor::Replayed { seq, version, receipt }),
+            Some(Appended::KeyReused) => Ok(SecondDoor::KeyReused),
             Some(Appended::Claimed(claim)) => Ok(SecondDoor::Claimed(claim)),
-            Some(Appended::Conflict | Appended::Replayed { .. } | Appended::KeyReused) => Ok(SecondDoor::Conflict),
+            Some(Appended::Conflict) => Ok(SecondDoor::Conflict),
             Some(Appended::UnknownTenant) | None => Err(Error::UnknownTenant),
         }
     }
+
+    /// Appends to a stream that accumulates and answers the number of the last event.
+    pub(crate) async fn record<E: EventData>(
+        &mut self,
+        context: &CommandContext,
+        stream: (Category, Uuid),
+        events: &[E],
+    ) -> Result<u64, Error> {
+        let to = Appending { stream, expected: None, claims: &[], receipt: None };
+        let appended = self.append(context, &to, events).await?;
+        Ok(appended.stored().unwrap_or_else(|| unreachable!("it claims nothing, expects nothing and has no key")))
+    }
+
+    /// The state and version of a stream as they are now.
+    pub(crate) async fn state_of<A: Aggregate>(&mut self, stream: Uuid) -> Result<(Arc<A::State>, u64), Error> {
+        let known = load_in(self, stream, Fold::of::<A>()).await?;
+        let state = known.state.downcast::<A::State>().map_err(|_other| Error::OtherCategory)?;
+        Ok((state, known.version))
+    }
+
+    /// How a command ends that was decided with no: as it ended before, when its key was used.
+    pub(crate) async fn refuse<E>(
+        mut self,
+        context: &CommandContext,
+        rejection: E,
+    ) -> Result<Outcome<Uuid>, ExecuteError<E>> {
+        match answered_before(&mut self, context).await.map_err(ExecuteError::Store)? {
+            Some(Before::Answered { seq, version, receipt }) => replayed(seq, version, &receipt),
+            Some(Before::OtherRequest) => Err(ExecuteError::KeyReused),
+            None => Err(ExecuteError::Rejected(rejection)),
+        }
+    }
+}
+
+/// The answer of a command that was done before.
+pub(crate) fn replayed<E>(seq: u64, version: u64, receipt: &str) -> Result<Outcome<Uuid>, ExecuteError<E>> {
+    let receipt = serde_json::from_str(receipt).map_err(|error| ExecuteError::Store(Error::Encode(error)))?;
+    Ok(Outcome { receipt, seq, version, replayed: true })
 }

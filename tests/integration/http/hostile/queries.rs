@@ -1,10 +1,11 @@
 //! Query strings and cursors made to break something, at every read.
 
 use chrono::TimeDelta;
+use domain::tenant::Role;
 use reqwest::Method;
 use serde_json::json;
 
-use super::super::now;
+use super::super::{member, now};
 use super::{Stage, assert_problem, assert_refused, routes};
 
 /// None of them is a query of any read.
@@ -93,6 +94,7 @@ async fn a_cursor_with_any_one_letter_changed_is_no_cursor_of_any_list() {
     }
     let last_month = json!({"service": "llm", "provider": "openai", "occurred_at": now() - TimeDelta::days(34)});
     assert_eq!(stage.user.post("/v1/costs", &last_month).await.status, 201);
+    member(&stage.user, Role::Member).await;
     stage.world.drain().await;
     let before = stage.head().await;
     let mut lists = Vec::new();

@@ -22,6 +22,8 @@ struct Column {
     kind: String,
     /// The first text that a CHECK of the column names.
     allowed: Option<String>,
+    /// One of several of which a CHECK takes only one, and not the first of them.
+    left_out: bool,
 }
 
 /// All tenant tables, those that others refer to first.
@@ -33,6 +35,11 @@ pub(super) async fn tenant_tables(admin: &mut PgConnection) -> Vec<Table> {
            array_agg((select (regexp_match(pg_get_constraintdef(k.oid), '''([^'']*)'''))[1] from pg_constraint k
                       where k.conrelid = c.oid and k.contype = 'c' and a.attnum = any (k.conkey) limit 1)
                      order by a.attname <> 'tenant_id', a.attnum) as allowed,
+           array_agg(exists (select from pg_constraint k
+                             where k.conrelid = c.oid and k.contype = 'c' and a.attnum = any (k.conkey)
+                               and a.attnum > (select min(n) from unnest(k.conkey) n)
+                               and pg_get_constraintdef(k.oid) like '%num_nonnulls%')
+                     order by a.attname <> 'tenant_id', a.attnum) as left_out,
            (select array_agg(a.attname::text order by a.attname) from pg_constraint k
             join pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
             where k.oid = (select u.oid from pg_constraint u where u.conrelid = c.oid and u.contype in ('p', 'u')
@@ -50,8 +57,10 @@ pub(super) async fn tenant_tables(admin: &mut PgConnection) -> Vec<Table> {
     let table = |row: &sqlx::postgres::PgRow| {
         let (names, kinds): (Vec<String>, Vec<String>) = (row.get("columns"), row.get("kinds"));
         let allowed: Vec<Option<String>> = row.get("allowed");
-        let columns = names.into_iter().zip(kinds).zip(allowed);
-        let columns = columns.map(|((name, kind), allowed)| Column { name, kind, allowed }).collect();
+        let left_out: Vec<bool> = row.get("left_out");
+        let columns = names.into_iter().zip(kinds).zip(allowed).zip(left_out);
+        let column = |(((name, kind), allowed), left_out)| Column { name, kind, allowed, left_out };
+        let columns = columns.map(column).collect();
         Table { name: row.get("name"), columns, key: row.get("key") }
     };
     rows.iter().map(table).collect()
@@ -81,7 +90,13 @@ impl Table {
         if column.name == "run_id" && self.is_staged() {
             return format!("'{RUN}'");
         }
+        if column.left_out {
+            return "null".to_owned();
+        }
         if let Some(allowed) = &column.allowed {
+            if column.kind.ends_with("[]") {
+                return format!("'{{{allowed}}}'");
+            }
             return format!("'{allowed}'");
         }
         match column.kind.as_str() {

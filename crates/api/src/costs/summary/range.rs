@@ -37,7 +37,7 @@ impl Range {
 }
 
 /// By its name in the IANA database. The rules are those that the binary was built with, wherever it runs.
-fn time_zone(name: &str) -> Result<TimeZone, Violation> {
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, Violation> {
     let zone = TimeZoneDatabase::bundled().get(name).ok().filter(|zone| !zone.is_unknown());
     zone.ok_or_else(|| {
         let detail = "is no name of the IANA time zone database, for example Europe/Berlin";
