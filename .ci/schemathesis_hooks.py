@@ -10,8 +10,9 @@ BY_MEANING = {"seq_not_in_log", "cursor_mismatch", "idempotency_key_reused", "ve
 
 
 # A range of time has its edges on quarters of an hour, is not empty, lies where costs may be and has not too many parts; a
-# time zone is one of the IANA database's; nothing is named twice.
-RANGES = {"not_on_a_quarter", "empty_range", "out_of_range", "too_many_rows", "unknown_time_zone", "repeated"}
+# time zone is one of the IANA database's; nothing is named twice; a change changes something, and null is left out.
+RANGES = {"not_on_a_quarter", "empty_range", "out_of_range", "too_many_rows", "unknown_time_zone", "repeated",
+          "nothing_to_change", "invalid_url"}
 
 
 def refused_for_its_meaning(response):

@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "Examples:
   cargo run --release -p bench                         every row, about ten minutes
-  cargo run --release -p bench -- --quick              every row once and short, about three minutes
+  cargo run --release -p bench -- --quick              every row once and short, about two minutes
   cargo run --release -p bench -- --row commands       one group of rows; may be repeated
   cargo run --release -p bench -- --scratch /var/tmp   the cluster on another disk than /tmp
   cargo run --release -p bench -- soak --minutes 5     no figures: the proof that faults lose nothing";

@@ -38,6 +38,7 @@ assert.equal(registered.user.role, "owner");
 const signedIn = expect(await anonymous.POST("/v1/auth/login", { body: { email, password } }), 200);
 assert.equal(signedIn.token_type, "Bearer");
 assert.deepEqual([signedIn.tenant, signedIn.user], [registered.tenant, registered.user]);
+assert(signedIn.refresh_token, "only browsers that ask for a cookie get none");
 const wrong = await anonymous.POST("/v1/auth/login", { body: { email, password: "guessed" } });
 refused(wrong, 401, "invalid_credentials");
 refused(await anonymous.GET("/v1/sessions"), 401, "unauthorized");

@@ -172,7 +172,7 @@ fn rejected(rejection: ApiKeyRejection) -> Error {
         }
         ApiKeyRejection::ExpiresOutOfRange => {
             let detail = "must be in the future, at most five years from now";
-            Error::invalid(Violation::in_body(["expires_at"], "invalid_value", detail))
+            Error::invalid(Violation::in_body(["expires_at"], "out_of_range", detail))
         }
     }
 }

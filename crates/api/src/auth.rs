@@ -62,8 +62,7 @@ pub(crate) struct Register {
     #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"[^\s\x85]"))]
     name: String,
     /// Whether a browser is to be signed in: the answer sets a cookie and has no tokens.
-    #[serde(default)]
-    cookie: bool,
+    cookie: Option<bool>,
 }
 
 /// Who wants to log in.
@@ -78,8 +77,7 @@ pub(crate) struct Login {
     /// Which tenant, when address and password fit several.
     tenant_id: Option<Uuid>,
     /// Whether a browser is to be signed in: the answer sets a cookie and has no tokens.
-    #[serde(default)]
-    cookie: bool,
+    cookie: Option<bool>,
 }
 
 /// A tenant.
@@ -162,7 +160,7 @@ pub(crate) async fn register(
     origin: Origin,
     JsonBody { value: body, .. }: JsonBody<Register>,
 ) -> Result<Registered, Error> {
-    let keep = page.keeps(body.cookie)?;
+    let keep = page.keeps(body.cookie.unwrap_or_default())?;
     let (tenant_name, user_name, password) = body.checked()?;
     api.inner.rate_limits.registration(&client)?;
     let _place = api.inner.passwords.place()?;
@@ -212,7 +210,7 @@ pub(crate) async fn login(
     page: WebPage,
     JsonBody { value: body, .. }: JsonBody<Login>,
 ) -> Result<Welcome, Error> {
-    let keep = page.keeps(body.cookie)?;
+    let keep = page.keeps(body.cookie.unwrap_or_default())?;
     api.inner.rate_limits.log_in(&client)?;
     let _place = api.inner.passwords.place()?;
     let guess = api.inner.rate_limits.guess(&body.email, body.tenant_id)?;

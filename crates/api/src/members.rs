@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// How such a command can fail, beside what every command can fail in.
-pub(crate) const NO: &[Code] = &[Code::EmailTaken, Code::LastOwner, Code::TooMany, Code::VersionMismatch];
+pub(crate) const NO: &[Code] =
+    &[Code::EmailTaken, Code::IdTaken, Code::LastOwner, Code::TooMany, Code::VersionMismatch];
 
 /// Longest URL of a picture in characters.
 pub(crate) const MAX_URL: usize = 2000;
@@ -64,10 +65,10 @@ pub(crate) fn https_url(text: String, member: &str) -> Result<String, Error> {
     if is_url && !text.contains(char::is_whitespace) {
         return Ok(text);
     }
-    Err(Error::invalid(Violation::in_body([member], "invalid_value", "must be an absolute https URL")))
+    Err(Error::invalid(Violation::in_body([member], "invalid_url", "must be an absolute https URL")))
 }
 
 /// 422 when a change changes nothing.
 pub(crate) fn nothing_to_change() -> Error {
-    Error::invalid(Violation::in_body([], "too_short", "say what to change"))
+    Error::invalid(Violation::in_body([], "nothing_to_change", "say what to change"))
 }

@@ -127,7 +127,7 @@ struct SettingsBody {
     #[schemars(range(min = 1, max = 1))]
     version: u16,
     /// The language of people who have not chosen one, a tag of BCP 47.
-    #[schemars(length(max = MAX_SETTING))]
+    #[schemars(length(max = MAX_SETTING), regex(pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"))]
     language: Option<String>,
     /// By which clock days begin, a name of the IANA database.
     #[schemars(length(max = MAX_SETTING))]
@@ -141,15 +141,19 @@ impl SettingsBody {
     fn checked(self) -> Result<Settings, Error> {
         let Self { version, language, timezone, currency } = self;
         let invalid =
-            |member, detail: &str| Error::invalid(Violation::in_body(["settings", member], "invalid_value", detail));
+            |member, code, detail: &str| Error::invalid(Violation::in_body(["settings", member], code, detail));
         if version != 1 {
-            return Err(invalid("version", "must be 1"));
+            return Err(invalid("version", "invalid_value", "must be 1"));
         }
         if language.as_deref().is_some_and(|text| !is_language_tag(text)) {
-            return Err(invalid("language", "is no language tag, for example de-AT"));
+            return Err(invalid("language", "invalid_value", "is no language tag, for example de-AT"));
         }
         if timezone.as_deref().is_some_and(|text| time_zone(text).is_err()) {
-            return Err(invalid("timezone", "is no name of the IANA time zone database, for example Europe/Vienna"));
+            return Err(invalid(
+                "timezone",
+                "unknown_time_zone",
+                "is no name of the IANA time zone database, for example Europe/Vienna",
+            ));
         }
         Ok(Settings { version: SettingsVersion::One, language, timezone, currency })
     }
@@ -159,6 +163,7 @@ impl SettingsBody {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"name": "Acme", "plan": "growth"}))]
+#[schemars(extend("minProperties" = 1))]
 pub(crate) struct ChangeTenant {
     /// What the tenant is called; not only white space.
     #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = r"[^\s\x85]"))]

@@ -26,6 +26,7 @@ mod signing_keys;
 mod sizes;
 mod socket;
 mod stalled;
+mod stolen;
 mod tenant;
 mod tokens;
 mod users;

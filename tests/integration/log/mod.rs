@@ -3,4 +3,5 @@
 mod cancellation;
 mod commands;
 mod contention;
+mod durable;
 mod gap_oracle;

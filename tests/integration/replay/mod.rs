@@ -2,6 +2,7 @@
 
 mod differences;
 mod past;
+mod quiet;
 mod readers;
 mod same_rows;
 mod together;

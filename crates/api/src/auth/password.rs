@@ -94,8 +94,7 @@ pub(crate) struct SetPassword {
     #[schemars(with = "String", length(min = MIN_LENGTH, max = MAX_LENGTH), extend("format" = "password"))]
     password: Secret,
     /// Whether a browser is to be signed in: the answer sets a cookie and has no tokens.
-    #[serde(default)]
-    cookie: bool,
+    cookie: Option<bool>,
 }
 
 /// What the document says of [`set`].
@@ -117,7 +116,7 @@ pub(crate) async fn set(
     page: WebPage,
     JsonBody { value: body, .. }: JsonBody<SetPassword>,
 ) -> Result<Welcome, Error> {
-    let keep = page.keeps(body.cookie)?;
+    let keep = page.keeps(body.cookie.unwrap_or_default())?;
     let wrong = || Error::new(Code::InvalidCredentials, "This invitation is not good, or not any more.");
     api.inner.rate_limits.log_in(&client)?;
     let token = InvitationToken::parse(&body.token).ok_or_else(wrong)?;

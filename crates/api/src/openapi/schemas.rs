@@ -20,7 +20,9 @@ impl Schemas {
                 settings.definitions_path = "/components/schemas".into();
                 settings.meta_schema = None;
             });
-            settings.with_transform(RecursiveTransform(with_maximum))
+            settings
+                .with_transform(RecursiveTransform(with_maximum))
+                .with_transform(RecursiveTransform(without_default))
         };
         Self {
             requests: settings().for_deserialize().into_generator(),
@@ -71,6 +73,13 @@ fn with_maximum(schema: &mut Schema) {
     members.entry("maximum").or_insert(maximum.into());
 }
 
+/// Generators of clients take a member with a default for one that is always there; `null` stands for left out anyway.
+fn without_default(schema: &mut Schema) {
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+}
+
 /// The parameters that a struct's fields are: `null` has no spelling in a query.
 pub(super) fn query_parameters(schema: &Value) -> Vec<Value> {
     let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
@@ -90,7 +99,6 @@ pub(super) fn query_parameters(schema: &Value) -> Vec<Value> {
 fn without_null(schema: &Value) -> Value {
     let Some(members) = schema.as_object() else { return schema.clone() };
     let mut members = members.clone();
-    members.retain(|name, value| !(name == "default" && value.is_null()));
     if let Some(types) = members.get("type").and_then(Value::as_array) {
         let mut types: Vec<Value> = types.iter().filter(|name| *name != "null").cloned().collect();
         let only = if types.len() == 1 { types.pop() } else { None };

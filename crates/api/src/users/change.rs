@@ -159,6 +159,7 @@ async fn tenant_name(api: &Api, person: &Person) -> Result<String, Error> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"role": "admin"}))]
+#[schemars(extend("minProperties" = 1))]
 pub(crate) struct ChangeUser {
     /// What they may do. Nobody grants their own role or a higher one, but owners do.
     #[schemars(with = "Option<domain_types::MemberRole>")]
@@ -168,7 +169,7 @@ pub(crate) struct ChangeUser {
     name: Option<String>,
     /// An https URL of their picture, or `null` for none.
     #[serde(default, deserialize_with = "nullable")]
-    #[schemars(with = "Option<String>", length(max = MAX_URL), extend("format" = "uri"))]
+    #[schemars(with = "Option<String>", length(max = MAX_URL), regex(pattern = "^https://"), extend("format" = "uri"))]
     avatar_url: Option<Option<String>>,
 }
 
