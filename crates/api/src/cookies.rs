@@ -13,12 +13,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Actor, ActorKind};
-use store::{TenantContext, cookie_sign_in, extend_cookie_sign_in};
+use store::{CookieSignIn, TenantContext, cookie_sign_in, extend_cookie_sign_in, renew_cookie};
 use subtle::ConstantTimeEq as _;
 
 pub(crate) use token::CookieToken;
 
 use crate::{
+    auth::refresh_token::GRACE,
     error::Error,
     openapi::{Operation, Part},
     state::Api,
@@ -78,15 +79,56 @@ async fn look_up(api: &Api, jar: Option<&Jar>, token: CookieToken, now: DateTime
         reason = "the cookie says where to look, and is compared with what is found there"
     )]
     let place = TenantContext::authenticated(token.tenant, nobody);
-    let found = cookie_sign_in(database, &place, token.sign_in, now).await?;
-    let same = |found: &store::CookieSignIn| bool::from(found.cookie_hash.ct_eq(&token.hash()[..]));
-    let found = found.filter(same).ok_or_else(Error::unauthorized)?;
-    let moved = extend_cookie_sign_in(database, &place, (token.sign_in, &found), now).await?;
-    if let (Some(ends), Some(jar)) = (moved, jar) {
+    let found = cookie_sign_in(database, &place, token.sign_in, now).await?.ok_or_else(Error::unauthorized)?;
+    let ends = match (standing(&found, &token, now), jar) {
+        (Standing::Good, Some(jar)) => keep(api, &place, (token, &found), jar, now).await?,
+        (Standing::Good, None) | (Standing::Renewed, _) => found.ends,
+        (Standing::Nothing, _) => return Err(Error::unauthorized()),
+    };
+    let grant = Grant { user: found.user, tenant: token.tenant, sign_in: token.sign_in, role: found.role };
+    Ok(AccessToken::of_sign_in(grant, ends))
+}
+
+/// What a cookie is good for.
+enum Standing {
+    Good,
+    /// Another one took its place just now: requests that were under way with it are answered.
+    Renewed,
+    Nothing,
+}
+
+fn standing(found: &CookieSignIn, token: &CookieToken, now: DateTime<Utc>) -> Standing {
+    let is = |hash: &[u8]| bool::from(hash.ct_eq(&token.hash()[..]));
+    match &found.parent {
+        _ if is(&found.cookie_hash) => Standing::Good,
+        Some((parent, renewed_at)) if is(parent) && now - renewed_at <= GRACE => Standing::Renewed,
+        Some(_) | None => Standing::Nothing,
+    }
+}
+
+/// A sign-in that is used lasts longer, and whoever has another role than their cookie was given for gets another cookie. Answers
+/// when the sign-in ends.
+async fn keep(
+    api: &Api,
+    place: &TenantContext,
+    (mut token, found): (CookieToken, &CookieSignIn),
+    jar: &Jar,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, Error> {
+    let (database, sign_in) = (&api.inner.database, (token.sign_in, found));
+    if found.cookie_role != Some(found.role) {
+        let other = CookieToken::new(token.tenant, token.sign_in)?;
+        if !renew_cookie(database, place, sign_in, other.hash(), now).await? {
+            return Ok(found.ends);
+        }
+        token = other;
+        jar.put(token.set(found.ends - now)?);
+    }
+    let moved = extend_cookie_sign_in(database, place, sign_in, now).await?;
+    if let Some(ends) = moved {
         jar.put(token.set(ends - now)?);
     }
-    let grant = Grant { user: found.user, tenant: token.tenant, sign_in: token.sign_in, role: found.role };
-    Ok(AccessToken::of_sign_in(grant, moved.unwrap_or(found.ends)))
+    Ok(moved.unwrap_or(found.ends))
 }
 
 /// What the answer to a request that came with our cookie sets; nobody sees what is put in otherwise.
@@ -94,7 +136,7 @@ async fn look_up(api: &Api, jar: Option<&Jar>, token: CookieToken, now: DateTime
 pub(crate) struct Jar(Arc<Mutex<Option<HeaderValue>>>);
 
 impl Jar {
-    fn put(&self, cookie: HeaderValue) {
+    pub(crate) fn put(&self, cookie: HeaderValue) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 

@@ -32,7 +32,7 @@ pub use api_keys::{
     ApiKeyRejection, KnownApiKey, MAX_API_KEY_LIFETIME, MAX_API_KEYS, NewApiKey, api_key, create_api_key,
     note_use_of_api_key, revoke_api_key,
 };
-pub use cookie_sign_ins::{CookieSignIn, cookie_sign_in, extend_cookie_sign_in};
+pub use cookie_sign_ins::{CookieSignIn, cookie_sign_in, extend_cookie_sign_in, renew_cookie};
 pub use crash::CrashPoint;
 pub use database::{ApiDatabase, ConnectionSettings, ProjectorDatabase, RelayDatabase};
 pub use discards::{Discard, DiscardOutcome, discard};
@@ -49,7 +49,8 @@ pub use migrate::{
 };
 pub use monitoring::{AGE_SAMPLE, Lag, Progress, STUCK_AFTER, Server, Snapshot};
 pub use passwords::{
-    PasswordChange, PasswordHolder, Presented, change_password, invited, password_holder, take_up_invitation,
+    PasswordChange, PasswordChanged, PasswordHolder, Presented, change_password, invited, password_holder,
+    take_up_invitation,
 };
 pub use pool_meter::{PoolMeter, PoolUse};
 pub use role_check::check_role;

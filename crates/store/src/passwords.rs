@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use domain::UserId;
-use domain::user::{Event, Method, PasswordChanged, RevokeReason, SignedIn};
+use domain::user::{self, Event, Method, RevokeReason, SignedIn};
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use crate::cookie_sign_ins::replace_cookie;
 use crate::log::{CommandContext, OnCommit};
 use crate::sign_ins::{self, Member, NewSignIn, Which};
 use crate::tasks::spawn;
@@ -61,19 +62,32 @@ pub struct PasswordChange {
     pub checked: String,
     /// The hash of the new one.
     pub new: String,
+    /// By what the sign-in that asks is known from now on, where it is a browser's.
+    pub new_cookie: [u8; 32],
 }
 
-/// Changes a password. Answers the sign-ins that were ended with the number of the last event; `None` when the password or the
-/// sign-in that asks is not what it was when it was checked: then nothing was done.
+/// What a change of a password has come to.
+#[derive(Clone, Debug)]
+pub struct PasswordChanged {
+    /// The sign-ins that were ended.
+    pub ended: Vec<Uuid>,
+    /// When the sign-in that asked ends, where it is a browser's and has another cookie now.
+    pub cookie_until: Option<DateTime<Utc>>,
+    /// Number of the last event.
+    pub seq: u64,
+}
+
+/// Changes a password. `None` when the password or the sign-in that asks is not what it was when it was checked: then nothing was
+/// done.
 pub async fn change_password(
     database: &ApiDatabase,
     on_commit: OnCommit,
     context: CommandContext,
     change: PasswordChange,
-) -> Result<Option<(Vec<Uuid>, u64)>, Error> {
+) -> Result<Option<PasswordChanged>, Error> {
     let database = database.clone();
     let changed = spawn("change password", async move {
-        let PasswordChange { user, sign_in, checked, new } = change;
+        let PasswordChange { user, sign_in, checked, new, new_cookie } = change;
         let mut tx = TenantTx::begin(&database, &context.caller).await?;
         let stored = sqlx::query(
             "update credentials set password_hash = $4, changed_at = $5
@@ -91,11 +105,12 @@ pub async fn change_password(
         let (1, Some(asks)) = (stored.rows_affected(), asks) else { return Ok(None) };
         ended.remove(asks);
         sign_ins::delete(&mut tx, &ended).await?;
-        let mut events = vec![Event::PasswordChanged(PasswordChanged { user_id: user })];
+        let cookie_until = replace_cookie(&mut tx, sign_in, new_cookie).await?;
+        let mut events = vec![Event::PasswordChanged(user::PasswordChanged { user_id: user })];
         events.extend(sign_ins::revoked(user, &ended, RevokeReason::PasswordChanged));
         let seq = sign_ins::append(&mut tx, &context, &events).await?;
         let seq = tx.commit_appended(&on_commit, seq).await?;
-        Ok(Some((ended, seq)))
+        Ok(Some(PasswordChanged { ended, cookie_until, seq }))
     });
     changed.await.unwrap_or(Err(Error::OutcomeUnknown))
 }
@@ -162,7 +177,7 @@ pub async fn take_up_invitation(
         let ended = sign_ins::lock_all(&mut tx, member.user, Which::All).await?;
         sign_ins::delete(&mut tx, &ended).await?;
         sign_ins::insert(&mut tx, &context, &new).await?;
-        let mut events = vec![Event::PasswordChanged(PasswordChanged { user_id: member.user })];
+        let mut events = vec![Event::PasswordChanged(user::PasswordChanged { user_id: member.user })];
         events.extend(sign_ins::revoked(member.user, &ended, RevokeReason::PasswordChanged));
         let signed_in = SignedIn { user_id: member.user, session_id: new.id, method: Method::Password };
         events.push(Event::SignedIn(signed_in));

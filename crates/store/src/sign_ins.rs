@@ -175,8 +175,8 @@ pub(crate) async fn insert(tx: &mut TenantTx, context: &CommandContext, new: &Ne
     let user_agent = new.user_agent.as_ref().map(|text| text.chars().take(MAX_USER_AGENT).collect::<String>());
     sqlx::query(
         "insert into auth_sessions (tenant_id, id, user_id, method, created_at, last_seen_at, expires_at, user_agent, address,
-                                    token_hash, cookie_hash, rotated_at)
-         values ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $5)",
+                                    token_hash, cookie_hash, cookie_role, rotated_at)
+         values ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, (select role from users where tenant_id = $1 and id = $3), $5)",
     )
     .bind(tx.tenant().0)
     .bind(new.id)

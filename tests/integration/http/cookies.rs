@@ -4,6 +4,7 @@
 use api::WebOrigin;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use chrono::TimeDelta;
+use domain::tenant::Role;
 use domain::{Email, TenantId, UserId};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use tests::{PASSWORD, Reply, User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
 use super::passwords::email;
-use super::{anonymous, assert_problem, head, invitations, nobody, now};
+use super::{anonymous, assert_problem, head, invitations, member, nobody, now, users};
 
 const NAME: &str = "__Host-convolog";
 /// That of the public URL of all nodes.
@@ -272,17 +273,59 @@ async fn two_cookies_are_none_and_parts_of_two_are_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_that_changes_its_password_stays_and_all_others_go() {
-    let world = World::start().await;
+async fn a_browser_that_changes_its_password_stays_by_another_cookie_and_all_others_go() {
+    let world = with_app().await;
     let (ada, browser) = browser(&world).await;
     let email = email(&ada).await;
     let (tablet, _) = log_in(&ada, &email).await;
-    assert_eq!(tablet.status().await, 200);
+    let mut there = browser.clone();
+    there.there = there.there.at(world.url(1));
+    assert_eq!((there.status().await, tablet.status().await), (200, 200));
     let body = json!({"current_password": PASSWORD, "new_password": "nobody guesses that one either"});
     let changed = browser.post("/v1/auth/password/change", &body).await;
     assert_eq!((changed.status, &changed.body["ended"]), (200, &json!(2)), "{}", changed.body);
-    assert_eq!((browser.status().await, tablet.status().await), (200, 401));
+    let renewed = Browser::of(&ada, &changed);
+    assert!(changed.header("set-cookie").contains("; Max-Age=25"), "{}", changed.header("set-cookie"));
+    // What a thief may have had by then is good for nothing: here at once, and nobody is told of the new one.
+    assert_problem(&browser.get("/v1/auth/me").await, 401, "unauthorized");
+    assert_eq!((renewed.status().await, tablet.status().await), (200, 401));
     assert_problem(&ada.get("/v1/auth/me").await, 401, "unauthorized");
+    eventually("the other node refuses it, too", async || there.status().await == 401).await;
+}
+
+/// What `Set-Cookie` of the next answer says, if anything.
+async fn renewed(browser: &Browser) -> Option<Browser> {
+    let me = browser.get("/v1/auth/me").await;
+    assert_eq!(me.status, 200, "{}", me.body);
+    (!me.header("set-cookie").is_empty()).then(|| Browser::of(&browser.there, &me))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_another_role_gets_another_cookie_and_the_former_one_is_good_for_nothing() {
+    let world = with_app().await;
+    let ada = world.tenant().await;
+    let user = member(&ada, Role::Member).await;
+    let email = email(&user).await;
+    let (browser, _) = log_in(&user, &email).await;
+    let mut there = browser.clone();
+    there.there = there.there.at(world.url(1));
+    assert!(renewed(&browser).await.is_none() && renewed(&there).await.is_none());
+    let changed = users::change(&ada, user.id, json!({"role": "admin"})).await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let after = renewed(&browser).await.expect("here at once");
+    assert_ne!(after.token(), browser.token());
+    assert_eq!(after.get("/v1/auth/me").await.body["user"]["role"], "admin");
+    assert!(renewed(&after).await.is_none());
+    // Requests that were under way with the former one are answered, for a moment.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert!(renewed(&there).await.is_none());
+    let earlier = "update auth_sessions set rotated_at = rotated_at - interval '11 seconds' where tenant_id = $1 and parent_hash is not null";
+    assert_eq!(sqlx::query(earlier).bind(ada.tenant).execute(&world.database.admin).await.unwrap().rows_affected(), 1);
+    eventually("the former one is good for nothing", async || {
+        browser.status().await == 401 && there.status().await == 401
+    })
+    .await;
+    assert!(renewed(&after).await.is_none());
 }
 
 /// As if the browser's sign-in had begun so long ago, and its end were so far off.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{assert_problem, head, log_in, member};
 
-async fn change(by: &User, user: Uuid, change: Value) -> Reply {
+pub(super) async fn change(by: &User, user: Uuid, change: Value) -> Reply {
     by.insist(|| by.request(Method::PATCH, &format!("/v1/users/{user}")).json(&change)).await
 }
 
@@ -59,8 +59,15 @@ async fn a_member_is_added_read_listed_changed_and_removed() {
         assert_problem(&change(&ada, id, json!({"avatar_url": url})).await, 422, "validation_failed");
     }
 
+    let elsewhere = "insert into accounts values ($1, 'https://accounts.example.com', '1815', $2, null, false, now())";
+    sqlx::query(elsewhere).bind(ada.tenant).bind(id).execute(&world.database.admin).await.unwrap();
     assert_eq!(remove(&ada, id).await.status, 200);
     assert_problem(&ada.get(&path).await, 404, "not_found");
+    for table in ["accounts", "credentials", "auth_sessions", "verification_tokens"] {
+        let left = format!("select count(*) from {table} where user_id = $1");
+        let left = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(left)).bind(id);
+        assert_eq!(left.fetch_one(&world.database.admin).await.unwrap(), 0, "{table}");
+    }
     assert_problem(&remove(&ada, id).await, 404, "not_found");
     assert_eq!(ada.get("/v1/users").await.body["data"].as_array().unwrap().len(), 2);
     // The address is free again, the id is not.

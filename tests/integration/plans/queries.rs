@@ -323,6 +323,13 @@ pub(super) const QUERIES: &[Query] = &[
         "select 1 from verification_tokens where tenant_id = $1 and user_id = $2",
         "'T', 'U'",
     ),
+    query(
+        API,
+        Shape::Work,
+        "who a user is elsewhere",
+        "select 1 from accounts where tenant_id = $1 and user_id = $2",
+        "'T', 'U'",
+    ),
     query(API, Shape::Any, "the ends of followed logs", "select tenant_id, seq from heads_of($1)", "'{T}'"),
     query(API, Shape::Any, "checkpoints to wait for", "select tenant_id, seq from checkpoints_of($1, $2)", "'read_model', '{T}'"),
     query(
@@ -430,6 +437,8 @@ pub(super) const QUERIES: &[Query] = &[
 
 /// Indexes that no statement reads: they forbid.
 pub(super) const ONLY_FORBID: &[&str] = &[
+    // Nobody comes in by an identity yet; two users of one must not be.
+    "accounts_pkey",
     // A message is read by its session; two of one id must not be.
     "messages_pkey",
     // An address is looked up in all tenants at once.

@@ -17,6 +17,8 @@ select tenant_id, md5('sign-in' || n || user_id)::uuid, user_id, 'password', now
 from credentials cross join generate_series(1, 5) n;
 insert into verification_tokens (tenant_id, token_hash, user_id, purpose, email, created_at, expires_at)
 select tenant_id, user_id::text::bytea, user_id, 'set_password', 'x', now(), now() from credentials;
+insert into accounts (tenant_id, issuer, subject, user_id, email_verified, created_at)
+select tenant_id, 'https://accounts.example.com', user_id, user_id, true, now() from credentials;
 insert into sessions (tenant_id, id, seq, status, mode, message_count, started_at, version)
 select tenant_id, md5('session' || n || tenant_id)::uuid, n, case when n % 3 = 0 then 'ended' else 'open' end,
        case when n % 2 = 0 then 'text' else 'meeting' end, 4, now(), 1

@@ -6,7 +6,9 @@ use domain::{Actor, ActorKind, Email};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use store::{PasswordChange, TenantContext, change_password, invited, password_holder, take_up_invitation};
+use store::{
+    PasswordChange, PasswordChanged, TenantContext, change_password, invited, password_holder, take_up_invitation,
+};
 
 use super::entry::{Welcome, begin, welcome};
 use super::invitation::{InvitationToken, MAX_TEXT};
@@ -15,6 +17,7 @@ use super::{Identity, command};
 use crate::{
     body::JsonBody,
     caller::Person,
+    cookies::{CookieToken, Jar},
     error::{Code, Error},
     openapi::{About, Tag},
     origins::WebPage,
@@ -42,7 +45,8 @@ pub(crate) const CHANGE: About = About {
     id: "changePassword",
     tag: Tag::Auth,
     summary: "Change one's password",
-    text: "Ends all other sign-ins of the user: here at once, on other nodes within five seconds; this one stays. A wrong \
+    text: "Ends all other sign-ins of the user: here at once, on other nodes within five seconds; this one stays, and a \
+           browser gets another cookie for it. A wrong \
            `current_password` counts as a wrong password of the account, and changes nothing.",
     codes: &[Code::InvalidCredentials, Code::OutcomeUnknown],
     links: &[],
@@ -53,6 +57,7 @@ pub(crate) async fn change(
     _: RoomToHash,
     person: Person,
     origin: Origin,
+    jar: Jar,
     JsonBody { value: body, .. }: JsonBody<ChangePassword>,
 ) -> Result<Json<Ended>, Error> {
     let wrong = || Error::new(Code::InvalidCredentials, "This is not the current password; nothing was changed.");
@@ -70,14 +75,19 @@ pub(crate) async fn change(
     let personal = Personal { email: &email, tenant_name: &holder.tenant_name };
     let new = Password::chosen(&body.new_password, personal).map_err(|weakness| weakness.in_member("new_password"))?;
     let new = api.inner.passwords.hash(new).await?;
-    let change = PasswordChange { user: person.user, sign_in: person.sign_in, checked, new };
+    let cookie = CookieToken::new(caller.tenant(), person.sign_in)?;
+    let (user, sign_in, new_cookie) = (person.user, person.sign_in, cookie.hash());
+    let change = PasswordChange { user, sign_in, checked, new, new_cookie };
     let context = command(&api, caller, origin);
     let _turn = api.inner.passwords.turn_to_store().await?;
     let changed = change_password(database, api.inner.on_commit.clone(), context, change).await?;
     // Somebody was faster: the password that was checked or the sign-in that asked is no more.
-    let (ids, seq) = changed.ok_or_else(wrong)?;
-    api.inner.tokens.forget(|known| ids.contains(&known.grant.sign_in));
-    Ok(Json(Ended { ended: ids.len(), seq }))
+    let PasswordChanged { ended, cookie_until, seq } = changed.ok_or_else(wrong)?;
+    api.inner.tokens.forget(|known| ended.contains(&known.grant.sign_in) || known.grant.sign_in == sign_in);
+    if let Some(ends) = cookie_until {
+        jar.put(cookie.set(ends - api.inner.now())?);
+    }
+    Ok(Json(Ended { ended: ended.len(), seq }))
 }
 
 /// An invitation, and the password that the invited person chooses.

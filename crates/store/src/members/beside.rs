@@ -80,7 +80,7 @@ async fn invite(tx: &mut TenantTx, user: UserId, invitation: &Invitation, now: D
 }
 
 async fn end_access(tx: &mut TenantTx, context: &CommandContext, user: UserId) -> Result<(), Error> {
-    for table in ["credentials", "verification_tokens"] {
+    for table in ["credentials", "verification_tokens", "accounts"] {
         sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table} where tenant_id = $1 and user_id = $2")))
             .bind(tx.tenant().0)
             .bind(user.0)
