@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod api_keys;
 mod auth;
+mod believed;
 pub mod body;
 mod cached;
 mod caller;

@@ -1,11 +1,9 @@
 //! Access tokens: EdDSA JWTs of five minutes, believed only with our key, our algorithm and every claim in place.
 
-mod cache;
 mod key_set;
 mod signer;
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{TenantId, UserId, tenant::Role};
@@ -14,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::error::Error;
-use cache::{Cache, Recall, Shown};
+pub use crate::believed::TRUST;
+use crate::{
+    believed::{Believed, Recall, Shown},
+    error::Error,
+};
 
 pub use key_set::KeySet;
 use signer::ALGORITHM;
@@ -26,9 +27,6 @@ pub const LIFETIME: TimeDelta = TimeDelta::minutes(5);
 
 /// How far two clocks may differ.
 pub const LEEWAY: TimeDelta = TimeDelta::seconds(5);
-
-/// How long a sign-in that was looked up is believed to go on: what another node has revoked is refused after that.
-pub const TRUST: Duration = Duration::from_secs(5);
 
 /// Longest token in bytes that is looked at; ours have about 600.
 pub const MAX_TOKEN: usize = 2048;
@@ -137,14 +135,14 @@ pub struct Tokens {
     issuer: String,
     rules: Validation,
     keys: RwLock<Arc<KeySet>>,
-    cache: Cache,
+    believed: Believed<AccessToken>,
 }
 
 impl Tokens {
     /// Issues and believes with these keys. The issuer is also the audience: tokens are for this service alone.
     pub fn new(issuer: &str, keys: KeySet) -> Self {
         let keys = RwLock::new(Arc::new(keys));
-        Self { issuer: issuer.to_owned(), rules: rules(issuer), keys, cache: Cache::default() }
+        Self { issuer: issuer.to_owned(), rules: rules(issuer), keys, believed: Believed::default() }
     }
 
     /// The keys of this moment.
@@ -158,7 +156,7 @@ impl Tokens {
         let before = std::mem::replace(&mut *self.keys.write().unwrap_or_else(PoisonError::into_inner), keys.clone());
         if !keys.believes_all_of(&before) {
             // After the replacement: what is verified with the earlier keys at this moment is not remembered either.
-            self.cache.forget(|_| true);
+            self.believed.forget(|_| true);
         }
     }
 
@@ -230,13 +228,13 @@ impl Tokens {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::TooLong.into());
         }
-        let (mut verified, ticket) = match self.cache.recall(Shown::Bearer(token)) {
+        let (mut verified, ticket) = match self.believed.recall(Shown::new("bearer", token)) {
             Recall::Trusted(known, _) => return known.is_live(now).map(|()| known).map_err(Error::from),
-            Recall::Verified(known, ticket) => (known.is_live(now).map(|()| known)?, ticket),
+            Recall::Stale(known, ticket) => (known.is_live(now).map(|()| known)?, ticket),
             Recall::Unknown(ticket) => (self.verify(token, now)?, ticket),
         };
         verified.grant.role = role_now(verified).await?;
-        self.cache.remember(ticket, verified);
+        self.believed.remember(ticket, verified);
         Ok(verified)
     }
 
@@ -251,12 +249,12 @@ impl Tokens {
     where
         F: Future<Output = Result<AccessToken, Error>>,
     {
-        let ticket = match self.cache.recall(Shown::Cookie(cookie)) {
+        let ticket = match self.believed.recall(Shown::new("cookie", cookie)) {
             Recall::Trusted(known, _) => return known.is_live(now).map(|()| known).map_err(Error::from),
-            Recall::Verified(_, ticket) | Recall::Unknown(ticket) => ticket,
+            Recall::Stale(_, ticket) | Recall::Unknown(ticket) => ticket,
         };
         let known = look_up().await?;
-        self.cache.remember(ticket, known);
+        self.believed.remember(ticket, known);
         Ok(known)
     }
 
@@ -266,18 +264,18 @@ impl Tokens {
     where
         F: Future<Output = Result<Role, Error>>,
     {
-        let ticket = match self.cache.recall(Shown::SignIn(grant.sign_in)) {
+        let ticket = match self.believed.recall(Shown::new("sign-in", grant.sign_in)) {
             Recall::Trusted(known, looked_up) => return Ok((known.grant.role, looked_up + TRUST)),
-            Recall::Verified(_, ticket) | Recall::Unknown(ticket) => ticket,
+            Recall::Stale(_, ticket) | Recall::Unknown(ticket) => ticket,
         };
         let (role, since) = (role_now().await?, ticket.since);
-        self.cache.remember(ticket, AccessToken::of_sign_in(Grant { role, ..grant }, DateTime::<Utc>::MAX_UTC));
+        self.believed.remember(ticket, AccessToken::of_sign_in(Grant { role, ..grant }, DateTime::<Utc>::MAX_UTC));
         Ok((role, since + TRUST))
     }
 
     /// Forgets the verified tokens to which this applies: their next use asks for the role again.
     pub fn forget(&self, applies: impl Fn(&AccessToken) -> bool) {
-        self.cache.forget(applies);
+        self.believed.forget(applies);
     }
 }
 

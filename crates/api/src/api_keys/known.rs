@@ -1,26 +1,18 @@
-//! Whom an API key lets in: what was looked up a moment ago is believed for [`TRUST`], in bounded memory.
-
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! Whom an API key lets in.
 
 use chrono::{DateTime, Utc};
 use domain::{Actor, ActorKind, TenantId, UserId};
-use lru::LruCache;
-use sha2::{Digest as _, Sha256};
 use store::{TenantContext, api_key, note_use_of_api_key};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{key::ApiKey, scopes::Scopes};
 use crate::{
+    believed::{Believed, Recall, Shown},
     caller::{Credential, Known},
     error::{Code, Error},
     state::Api,
-    tokens::{LIFETIME, TRUST},
+    tokens::LIFETIME,
 };
-
-/// How many keys are remembered: about 2 MB.
-const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
 /// A key whose secret was right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,59 +24,8 @@ pub(crate) struct KnownKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// The keys that were looked up not long ago, by SHA-256 of their text.
-pub(crate) struct KnownKeys(Mutex<State>);
-
-struct State {
-    keys: LruCache<[u8; 32], (KnownKey, Instant)>,
-    /// Counts the calls of [`KnownKeys::forget`].
-    generation: u64,
-}
-
-/// The right to remember one key, unless something was forgotten since it was given out.
-struct Ticket {
-    digest: [u8; 32],
-    generation: u64,
-    /// What is looked up now is at least as new as this.
-    since: Instant,
-}
-
-impl Default for KnownKeys {
-    fn default() -> Self {
-        Self(Mutex::new(State { keys: LruCache::new(CAPACITY), generation: 0 }))
-    }
-}
-
-impl KnownKeys {
-    fn recall(&self, text: &str) -> Result<KnownKey, Ticket> {
-        let digest = Sha256::digest(text).into();
-        let mut state = self.lock();
-        match state.keys.get(&digest) {
-            Some((known, looked_up)) if looked_up.elapsed() < TRUST => Ok(*known),
-            _ => Err(Ticket { digest, generation: state.generation, since: Instant::now() }),
-        }
-    }
-
-    /// When anything was revoked since [`KnownKeys::recall`], it may have been this one, and it is looked up again next time.
-    fn remember(&self, ticket: Ticket, known: KnownKey) {
-        let mut state = self.lock();
-        if state.generation == ticket.generation {
-            state.keys.put(ticket.digest, (known, ticket.since));
-        }
-    }
-
-    /// Forgets the keys to which this applies: their next use looks them up. For what was revoked here.
-    pub(crate) fn forget(&self, applies: impl Fn(&KnownKey) -> bool) {
-        let mut state = self.lock();
-        state.generation += 1;
-        state.keys.retain(|_, (known, _)| !applies(known));
-    }
-
-    /// Every change is complete in itself, so what a panicking thread has left is sound.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// The keys that were looked up not long ago.
+pub(crate) type KnownKeys = Believed<KnownKey>;
 
 impl KnownKey {
     fn context(&self) -> TenantContext {
@@ -119,9 +60,9 @@ fn refused() -> Error {
 
 /// Whom this text lets in, which begins like a key.
 pub(crate) async fn authenticate(api: &Api, text: &str, now: DateTime<Utc>) -> Result<Known, Error> {
-    let ticket = match api.inner.api_keys.recall(text) {
-        Ok(known) => return known.caller(now),
-        Err(ticket) => ticket,
+    let ticket = match api.inner.api_keys.recall(Shown::new("key", text)) {
+        Recall::Trusted(known, _) => return known.caller(now),
+        Recall::Stale(_, ticket) | Recall::Unknown(ticket) => ticket,
     };
     let malformed = |cause| {
         Error::new(Code::Unauthorized, "The API key is mistyped or incomplete: its checksum does not fit.")
@@ -166,43 +107,6 @@ mod tests {
             scopes: Scopes::default(),
             expires_at: None,
         }
-    }
-
-    fn put(keys: &KnownKeys, text: &str, known: KnownKey) {
-        let ticket = keys.recall(text).err().unwrap();
-        keys.remember(ticket, known);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_believed_for_five_seconds_and_only_by_its_whole_text() {
-        let keys = KnownKeys::default();
-        put(&keys, "one", known(1));
-        tokio::time::advance(TRUST - std::time::Duration::from_millis(1)).await;
-        assert_eq!(keys.recall("one").ok(), Some(known(1)));
-        assert!(keys.recall("onE").is_err());
-        tokio::time::advance(std::time::Duration::from_millis(1)).await;
-        assert!(keys.recall("one").is_err());
-    }
-
-    #[test]
-    fn what_was_revoked_is_forgotten_also_while_it_is_looked_up() {
-        let keys = KnownKeys::default();
-        put(&keys, "one", known(1));
-        put(&keys, "two", known(2));
-        let late = keys.recall("three").err().unwrap();
-        keys.forget(|known| known.id == Uuid::from_u128(1));
-        keys.remember(late, known(3));
-        assert!(keys.recall("one").is_err() && keys.recall("two").is_ok() && keys.recall("three").is_err());
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let keys = KnownKeys::default();
-        for n in 0..CAPACITY.get() + 1 {
-            put(&keys, &n.to_string(), known(1));
-        }
-        assert_eq!(keys.lock().keys.len(), CAPACITY.get());
-        assert!(keys.recall("0").is_err());
     }
 
     #[test]

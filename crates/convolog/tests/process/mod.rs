@@ -54,12 +54,19 @@ pub(crate) fn try_request(
 
 impl Dev {
     fn start(data: &Path, listen: &str) -> Self {
-        let mut process = command(data, listen).stderr(Stdio::null()).spawn().unwrap();
+        let log = data.join("standard-error.log");
+        let mut process = command(data, listen).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let out = BufReader::new(process.stdout.take().unwrap());
         let mut dev = Self { process, lines: Vec::new(), out, token: OnceLock::new() };
         while !dev.lines.last().is_some_and(|line| line.starts_with("convolog ready on ")) {
             let mut line = String::new();
-            assert!(dev.out.read_line(&mut line).unwrap() > 0, "it ended before it was ready: {:?}", dev.lines);
+            let read = dev.out.read_line(&mut line).unwrap();
+            assert!(
+                read > 0,
+                "it ended before it was ready: {:?}\n{}",
+                dev.lines,
+                std::fs::read_to_string(&log).unwrap()
+            );
             dev.lines.push(line.trim_end().to_owned());
         }
         dev
