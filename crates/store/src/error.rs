@@ -119,6 +119,11 @@ pub(crate) fn is_connection_end(error: &sqlx::Error) -> bool {
     }
 }
 
+/// A row of the same key is there already.
+pub(crate) fn is_unique_violation(error: &Error) -> bool {
+    matches!(error, Error::Database(error) if sqlstate(error).as_deref() == Some("23505"))
+}
+
 /// Somebody else has held a lock for too long.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     sqlstate(error).as_deref() == Some("55P03")

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 pub use beside::{Beside, INVITATION_LIFETIME, Invitation};
 
+use crate::error::is_unique_violation;
 use crate::log::{Appending, Claim, CommandContext, ExecuteError, OnCommit, Outcome, SecondDoor, replayed};
 use crate::sign_ins::{self, NewSignIn};
 use crate::tasks::spawn;
@@ -105,12 +106,17 @@ pub async fn change_members(
 ) -> Result<Outcome<Uuid>, ExecuteError<Rejection>> {
     let database = database.clone();
     let changed = spawn("change members", async move {
+        let mut lost = Error::Overloaded;
         for _ in 0..MAX_LOST_RACES {
-            if let Some(outcome) = try_change(&database, &on_commit, &change).await? {
-                return Ok(outcome);
+            match try_change(&database, &on_commit, &change).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => lost = Error::Overloaded,
+                // Somebody else was faster with the same address or id; that they have it is seen on their event.
+                Err(ExecuteError::Store(error)) if is_unique_violation(&error) => lost = error,
+                Err(error) => return Err(error),
             }
         }
-        Err(ExecuteError::Store(Error::Overloaded))
+        Err(ExecuteError::Store(lost))
     });
     changed.await.unwrap_or(Err(ExecuteError::Store(Error::OutcomeUnknown)))
 }

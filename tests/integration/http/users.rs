@@ -119,6 +119,41 @@ async fn an_address_belongs_to_one_member_however_many_ask_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_loses_the_race_for_an_address_or_an_id_is_told_so() {
+    let world = World::with(WorldSettings { apis: 2, ..WorldSettings::default() }).await;
+    let ada = world.tenant().await;
+    let there = ada.at(world.url(1));
+    let (one, other) = (new("grace@example.com"), new("lin@example.com"));
+    let with_id = |mut body: Value, id: Uuid| {
+        body["id"] = json!(id);
+        body
+    };
+    let (id, same) = (Uuid::now_v7(), Uuid::now_v7());
+    for (first, second, code) in [
+        (with_id(one.clone(), id), one, "email_taken"),
+        (with_id(other, same), with_id(new("m@example.com"), same), "id_taken"),
+    ] {
+        // The first has written its row and waits for the log; the second waits for the first.
+        let mut held = world.database.admin.begin().await.unwrap();
+        let lock = "select from tenant_heads where tenant_id = $1 for update";
+        sqlx::query(lock).bind(ada.tenant).execute(&mut *held).await.unwrap();
+        let release = async {
+            eventually("both wait", async || {
+                let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+                sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.database.admin).await.unwrap() == 2
+            })
+            .await;
+            held.rollback().await.unwrap();
+        };
+        let (first, second) = (ada.post("/v1/users", &first), there.post("/v1/users", &second));
+        let (first, second, ()) = tokio::join!(first, second, release);
+        let (added, refused) = if first.status == 201 { (first, second) } else { (second, first) };
+        assert_eq!(added.status, 201, "{}", added.body);
+        assert_problem(&refused, 409, code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_with_a_key_is_done_once() {
     let world = World::start().await;
     let ada = world.tenant().await;

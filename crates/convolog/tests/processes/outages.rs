@@ -1,9 +1,5 @@
 //! What the processes stand on breaks under load: PostgreSQL ends at once and is away, its disk is full, NATS is full. What was
 //! acknowledged is there once, and all goes on without a hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use process::servers::{Client, Process, Unusual, field};
-use process::system::{PROJECTOR, Servers, text, until};
-use process::try_request;
+use crate::process::servers::{Client, Process, Unusual, field};
+use crate::process::system::{PROJECTOR, Servers, text, until};
+use crate::process::try_request;
 
 /// Clients that repeat each command until it is acknowledged.
 struct Load {

@@ -1,8 +1,4 @@
 //! `convolog dev` as a process: started, stopped, killed, started again.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,7 +7,7 @@ use convolog::attach::{Attached, Role};
 use convolog::settings::ServiceSettings;
 use store::{ApiDatabase, ProjectorDatabase, RelayDatabase};
 
-use process::{Data, command};
+use crate::process::{Data, command};
 
 /// Processes whose command line names the directory of these services.
 fn processes_of(data: &Path) -> Vec<String> {

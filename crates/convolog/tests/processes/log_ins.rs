@@ -1,17 +1,13 @@
 //! A flood of log-ins: each needs much memory for a moment, so few are computed at a time, and everybody else is still answered.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use process::servers::{Client, Process};
-use process::system::Servers;
-use process::{request, try_request};
+use crate::process::servers::{Client, Process};
+use crate::process::system::Servers;
+use crate::process::{request, try_request};
 
 const LOG_INS: usize = 200;
 /// What a process may need at its peak, in MiB: for itself, and for a hash on each core.

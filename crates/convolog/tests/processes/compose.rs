@@ -1,18 +1,15 @@
 //! `compose.yaml` against the code: its names, settings and secrets, and the processes that it describes, run without an
 //! engine for containers.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
+#![allow(dead_code, reason = "members are named so that no other is taken")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::process::request;
+use crate::process::servers::{Process, Unusual, binaries, postgres_and_nats};
 use clap::CommandFactory;
 use convolog::settings::Cli;
-use process::request;
-use process::servers::{Process, Unusual, binaries, postgres_and_nats};
 use serde::Deserialize;
 
 /// What we use of the format; anything else is a mistake.

@@ -1,17 +1,13 @@
 //! Each process dies at each of its crash points, once: what was acknowledged is there, nothing is there twice, and whoever comes next
 //! goes on without a hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::process::servers::{Client, Process, field};
+use crate::process::system::{PROJECTOR, Servers, text, until};
+use crate::process::try_request;
 use bus::{Bus, User};
-use process::servers::{Client, Process, field};
-use process::system::{PROJECTOR, Servers, text, until};
-use process::try_request;
 use sqlx::PgConnection;
 use store::CrashPoint;
 use store::crash::VARIABLE;

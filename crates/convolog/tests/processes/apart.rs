@@ -1,16 +1,12 @@
 //! `migrate`, `api` and `projector` as processes of their own: started, killed, stopped and continued.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::io::Write as _;
 use std::process::Child;
 use std::time::Instant;
 
-use process::request;
-use process::servers::{Client, Process};
-use process::system::{API, PROJECTOR, Servers, text, until};
+use crate::process::request;
+use crate::process::servers::{Client, Process};
+use crate::process::system::{API, PROJECTOR, Servers, text, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_is_migrated_by_several_at_once_and_again_and_a_newer_or_older_one_is_refused() {

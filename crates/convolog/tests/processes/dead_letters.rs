@@ -1,18 +1,14 @@
 //! `convolog dead-letters` as a process beside a running `convolog dev`: what it says, what it does, and exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "a test is whoever it wants to be")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::process::{Data, Dev};
 use convolog::attach::Attached;
 use convolog::settings::ServiceSettings;
 use convolog::write_side::WriteSide;
 use domain::{Actor, ActorKind, Category, DecodeError, EventData, EventType, TenantId};
-use process::{Data, Dev};
 use serde_json::value::RawValue;
 use store::{CommandContext, ExecuteError, Posting, TenantContext};
 use uuid::Uuid;

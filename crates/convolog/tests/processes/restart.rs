@@ -1,8 +1,4 @@
 //! The end and the return of a process under load, as clients see it who repeat what was not answered.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -10,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use process::{Data, Dev};
+use crate::process::{Data, Dev};
 
 const CLIENTS: usize = 4;
 /// Commands that are answered before the end, and again after the return.

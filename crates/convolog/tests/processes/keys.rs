@@ -1,13 +1,9 @@
 //! `convolog keys` as a process beside a running `convolog dev`: what it says, what it does, and exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
-#![allow(dead_code, reason = "what tests of processes share is not all used by each")]
-
-mod process;
 
 use std::path::Path;
 use std::process::Command;
 
-use process::Data;
+use crate::process::Data;
 
 /// Runs `convolog keys`: exit code, standard output, standard error.
 fn keys_in(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
