@@ -11,4 +11,5 @@ mod log_ins;
 mod outages;
 mod process;
 mod restart;
+mod revocation;
 mod tools;
