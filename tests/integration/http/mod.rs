@@ -39,7 +39,7 @@ use domain::{TenantId, UserId, tenant::Role};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tests::{PASSWORD, Reply, User, World, WorldSettings};
+use tests::{PASSWORD, Reply, User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
 /// An answer with its bytes.
@@ -148,6 +148,16 @@ pub(crate) async fn member(of: &User, role: Role) -> User {
     let added = of.insist(|| of.request(Method::POST, "/v1/users").json(&body)).await;
     assert_eq!(added.status, 201, "{}", added.body);
     log_in(of, &email).await
+}
+
+/// Until so many statements wait for what others have locked.
+pub(crate) async fn until_wait_for_locks(world: &World, statements: i64) {
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("statements wait for locks", async || {
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.database.admin).await.unwrap() == statements
+    })
+    .await;
 }
 
 /// The user of this address, signed in once more.

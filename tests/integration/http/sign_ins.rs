@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{User, World, WorldSettings, eventually};
 
-use super::{assert_problem, head, logged_in};
+use super::{assert_problem, head, logged_in, until_wait_for_locks};
 
 struct Ada {
     user: User,
@@ -82,6 +82,23 @@ async fn twenty_refreshes_at_once_leave_one_chain_that_works() {
     assert!(!next.is_empty() && next.iter().all(|token| *token == next[0]), "{next:?}");
     assert!(replies.iter().all(|reply| matches!(reply.status, 200 | 503)));
     assert_eq!(refresh(&ada.user, next[0].as_str().unwrap()).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_is_judged_by_what_the_one_before_it_has_left() {
+    let world = World::start().await;
+    let ada = ada(&world).await;
+    let mut other = world.database.admin.begin().await.unwrap();
+    let lock = "select from auth_sessions where tenant_id = $1 for update";
+    sqlx::query(lock).bind(ada.user.tenant).execute(&mut *other).await.unwrap();
+    let exchanged_twice = async {
+        until_wait_for_locks(&world, 1).await;
+        let tokens = "update auth_sessions set token_hash = '\\x03', parent_hash = '\\x02' where tenant_id = $1";
+        sqlx::query(tokens).bind(ada.user.tenant).execute(&mut *other).await.unwrap();
+        other.commit().await.unwrap();
+    };
+    let (late, ()) = tokio::join!(refresh(&ada.user, &ada.refresh_token), exchanged_twice);
+    assert_problem(&late, 401, "unauthorized");
 }
 
 #[tokio::test(flavor = "multi_thread")]

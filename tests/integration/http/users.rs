@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::{PASSWORD, Reply, User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
-use super::{assert_problem, head, log_in, member};
+use super::{assert_problem, head, log_in, member, until_wait_for_locks};
 
 pub(super) async fn change(by: &User, user: Uuid, change: Value) -> Reply {
     by.insist(|| by.request(Method::PATCH, &format!("/v1/users/{user}")).json(&change)).await
@@ -138,11 +138,7 @@ async fn who_loses_the_race_for_an_address_or_an_id_is_told_so() {
         let lock = "select from tenant_heads where tenant_id = $1 for update";
         sqlx::query(lock).bind(ada.tenant).execute(&mut *held).await.unwrap();
         let release = async {
-            eventually("both wait", async || {
-                let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-                sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.database.admin).await.unwrap() == 2
-            })
-            .await;
+            until_wait_for_locks(&world, 2).await;
             held.rollback().await.unwrap();
         };
         let (first, second) = (ada.post("/v1/users", &first), there.post("/v1/users", &second));
