@@ -1,13 +1,15 @@
 //! What is logged of a request: which, whose, in which trace, how it ended and why; nothing that is secret.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use convolog::logging::subscriber;
 use convolog::settings::LogFormat;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 use tests::{World, WorldSettings};
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 /// What was logged, line by line.
 #[derive(Clone, Default)]
@@ -51,7 +53,12 @@ pub(crate) fn capture_details() -> (Captured, tracing::subscriber::DefaultGuard)
     capture_only("debug,api=trace,store=trace,async_nats=off,hyper=off,hyper_util=off,reqwest=off", LogFormat::Text)
 }
 
+/// While there is one subscriber alone, `tracing` asks the thread that first comes to a line whether anybody listens, and keeps
+/// the answer for all threads: that of another test would say no. Where there are two it asks both.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 fn capture_only(filter: &str, format: LogFormat) -> (Captured, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let captured = Captured::default();
     let writer = captured.clone();
     let subscriber = subscriber(filter, format, false, move || writer.clone());
