@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::error::Error;
+
 /// A password, token or key as it came in.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -29,6 +31,13 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self).map_err(|_| de::Error::custom("invalid type: expected a string"))
     }
+}
+
+/// What a new token or key is good for.
+pub(crate) fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(Error::internal)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use domain::{Category, UserId};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::log::{Appending, Claim, CommandContext, ExecuteError, OnCommit, Outcome, SecondDoor, replayed};
+use crate::log::{Appending, Claim, CommandContext, ExecuteError, OnCommit, Outcome};
 use crate::tasks::spawn;
 use crate::{ApiDatabase, Error, TenantContext, TenantTx};
 
@@ -151,25 +151,16 @@ async fn insert(tx: &mut TenantTx, context: &CommandContext, new: &NewApiKey) ->
 }
 
 async fn append(
-    mut tx: TenantTx,
+    tx: TenantTx,
     on_commit: &OnCommit,
     context: &CommandContext,
     (id, event): (Uuid, Event),
     claims: &[Claim],
 ) -> Decided {
-    let receipt = serde_json::to_string(&id).map_err(Error::Encode)?;
     let stream = (Category::User, user::stream(tx.tenant()));
-    let to = Appending { stream, expected: None, claims, receipt: Some(&receipt) };
-    match tx.append(context, &to, &[event]).await? {
-        SecondDoor::Stored { seq, version } => {
-            let seq = tx.commit_appended(on_commit, seq).await?;
-            Ok(Outcome { receipt: id, seq, version, replayed: false })
-        }
-        SecondDoor::Replayed { seq, version, receipt } => replayed(seq, version, &receipt),
-        SecondDoor::KeyReused => Err(ExecuteError::KeyReused),
-        SecondDoor::Claimed(claim) => Err(ExecuteError::Claimed(claim)),
-        SecondDoor::Conflict => unreachable!("a stream that accumulates has no version to miss"),
-    }
+    let to = Appending { stream, expected: None, claims, receipt: None };
+    let outcome = tx.conclude(on_commit, context, (id, to), &[event]).await?;
+    Ok(outcome.unwrap_or_else(|| unreachable!("a stream that accumulates has no version to miss")))
 }
 
 /// Removes all keys that a user has created, and says which; the events come later, because they lock the log.

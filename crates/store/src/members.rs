@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub use beside::{Beside, INVITATION_LIFETIME, Invitation};
 
 use crate::error::is_unique_violation;
-use crate::log::{Appending, Claim, CommandContext, ExecuteError, OnCommit, Outcome, SecondDoor, replayed};
+use crate::log::{Appending, Claim, CommandContext, ExecuteError, OnCommit, Outcome};
 use crate::sign_ins::{self, NewSignIn};
 use crate::tasks::spawn;
 use crate::{ApiDatabase, CrashPoint, Error, TenantTx};
@@ -138,20 +138,10 @@ async fn try_change(
     // Rows first: the log is locked last and for the shortest time, and nobody waits for a row who holds it.
     projection::project(&mut tx, version, context.occurred_at, &events).await?;
     beside::write(&mut tx, context, UserId(*id), beside).await?;
-    let receipt = serde_json::to_string(id).map_err(Error::Encode)?;
     let claims = claims(&events);
     let stream = (Category::Tenant, tenant.0);
-    let to = Appending { stream, expected: Some(version), claims: &claims, receipt: Some(&receipt) };
-    match tx.append(context, &to, &events).await? {
-        SecondDoor::Stored { seq, version } => {
-            let seq = tx.commit_appended(on_commit, seq).await?;
-            Ok(Some(Outcome { receipt: *id, seq, version, replayed: false }))
-        }
-        SecondDoor::Replayed { seq, version, receipt } => replayed(seq, version, &receipt).map(Some),
-        SecondDoor::KeyReused => Err(ExecuteError::KeyReused),
-        SecondDoor::Claimed(claim) => Err(ExecuteError::Claimed(claim)),
-        SecondDoor::Conflict => Ok(None),
-    }
+    let to = Appending { stream, expected: Some(version), claims: &claims, receipt: None };
+    tx.conclude(on_commit, context, (*id, to), &events).await
 }
 
 impl<E, S: Into<Error>> From<S> for ExecuteError<E> {

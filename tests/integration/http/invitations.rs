@@ -12,7 +12,7 @@ use tests::{PASSWORD, Reply, User, World, eventually};
 use uuid::Uuid;
 
 use super::passwords::log_in;
-use super::{anonymous, assert_problem, head, now, pointers, two_apis};
+use super::{anonymous, assert_problem, head, now, pointers, two_apis, until_wait_for_locks};
 
 struct Invited {
     id: UserId,
@@ -157,12 +157,7 @@ async fn of_many_who_take_up_an_invitation_at_once_exactly_one_does() {
     sqlx::query(hold).bind(ada.tenant).bind(invited.id.0).execute(&mut *holder).await.unwrap();
     let together = join_all(passwords.iter().enumerate().map(|(n, new)| take_up(&nodes[n % 2], &invited.token, new)));
     let release = async {
-        let sql =
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-        eventually("two wait", async || {
-            sqlx::query_scalar::<_, i64>(sql).fetch_one(&world.database.admin).await.unwrap() >= 2
-        })
-        .await;
+        until_wait_for_locks(&world, 2).await;
         holder.rollback().await.unwrap();
     };
     let (replies, ()) = tokio::join!(together, release);

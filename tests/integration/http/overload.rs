@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::socket::{self, Socket};
 use super::stalled::{hold_head, patient};
-use super::{anonymous, assert_problem, head};
+use super::{anonymous, assert_problem, head, until_wait_for_locks};
 
 /// Sessions are not read as long as this lives.
 async fn hold_sessions(world: &World) -> Transaction<'static, Postgres> {
@@ -113,12 +113,7 @@ async fn commands_that_have_waited_too_long_are_refused_instead_of_begun() {
     let before = head(&world, user.tenant).await;
     let lock = hold_head(&world, &user).await;
     let first = say(&user, session, "first", 1);
-    let storing =
-        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    eventually("it is being stored", async || {
-        sqlx::query_scalar::<_, i64>(storing).fetch_one(&world.database.admin).await.unwrap() > 0
-    })
-    .await;
+    until_wait_for_locks(&world, 1).await;
     let late = say(&user, session, "late", 5);
     let (_, log, _) = world.nodes[0].write_side().unwrap();
     eventually("the others wait", async || log.waiting().0 == 6).await;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{PASSWORD, Reply, User, World, WorldSettings, eventually};
 
-use super::{anonymous, assert_problem, head, pointers};
+use super::{anonymous, assert_problem, head, pointers, until_wait_for_locks};
 
 const ANOTHER: &str = "nobody guesses that one either";
 
@@ -169,12 +169,7 @@ async fn no_sign_in_by_the_old_password_outlives_the_change() {
         let (ada, email) = (ada.clone(), email.clone());
         async move { log_in(&ada, &email, PASSWORD).await }
     });
-    eventually("the log-in waits", async || {
-        let sql =
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-        sqlx::query_scalar::<_, i64>(sql).fetch_one(&world.database.admin).await.unwrap() == 1
-    })
-    .await;
+    until_wait_for_locks(&world, 1).await;
     assert_eq!(change(&ada, PASSWORD, ANOTHER).await.status, 200);
     holder.rollback().await.unwrap();
     assert_problem(&waiting.await.unwrap(), 401, "invalid_credentials");

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::head as log_head;
 use super::socket::{Socket, head};
 use super::stalled::{hold_head, patient};
+use super::until_wait_for_locks;
 
 const BODY: &str = r#"{"role":"user","content":"x"}"#;
 
@@ -33,12 +34,7 @@ async fn post(world: &World, user: &User, session: Uuid) -> Socket {
     let mut socket = Socket::open(world).await;
     let length = format!("content-length: {}\r\n", BODY.len());
     socket.send(head(user, "POST", &format!("/v1/sessions/{session}/messages"), &length) + BODY).await;
-    let waiting =
-        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    eventually("the command waits for the head", async || {
-        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.database.admin).await.unwrap() > 0
-    })
-    .await;
+    until_wait_for_locks(world, 1).await;
     socket
 }
 

@@ -23,6 +23,7 @@ use crate::{
     error::{Code, Error},
     idempotency::IdempotencyKey,
     openapi::{About, Answers, Header, Operation, Tag, domain_types},
+    secret,
     state::Api,
     trace_context::Origin,
     violation::Violation,
@@ -119,9 +120,7 @@ pub(crate) async fn create(
     JsonBody { value: body, received }: JsonBody<CreateApiKey>,
 ) -> Result<CreatedKey, Error> {
     let (id, name, scopes) = body.checked()?;
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(Error::internal)?;
-    let key = ApiKey::new(person.caller.context.tenant(), id, secret);
+    let key = ApiKey::new(person.caller.context.tenant(), id, secret::random()?);
     let expires_at = body.expires_at.map(|end| end.trunc_subsecs(6));
     let new = NewApiKey { id, name, scopes: scopes.iter().collect(), expires_at, secret_hash: key.hash() };
     let context = command::context(&api, &person.caller, origin, idempotency, received);

@@ -20,6 +20,7 @@ use crate::{
     origins::Keep,
     problem,
     rate_limits::Client,
+    secret,
     state::Api,
     tokens::{Grant, LIFETIME},
 };
@@ -76,9 +77,7 @@ pub(super) fn begin(
             (TokenHash::Cookie(token.hash()), Pass::Cookie(token))
         }
         Keep::Tokens => {
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret).map_err(Error::internal)?;
-            let token = RefreshToken::first(tenant, id, secret, &api.inner.refresh_key);
+            let token = RefreshToken::first(tenant, id, secret::random()?, &api.inner.refresh_key);
             (TokenHash::Refresh(token.hash()), Pass::Tokens(token))
         }
     };

@@ -6,7 +6,10 @@ use sha2::{Digest as _, Sha256};
 use store::{Invitation, Presented};
 use uuid::Uuid;
 
-use crate::{error::Error, secret::Secret};
+use crate::{
+    error::Error,
+    secret::{self, Secret},
+};
 
 /// Longest text that is looked at.
 pub(crate) const MAX_TEXT: usize = 128;
@@ -26,9 +29,7 @@ pub(crate) struct InvitationToken {
 
 /// A new invitation: the text that only the invited person is to see, and all that is kept of it.
 pub fn new_invitation(tenant: TenantId, user: UserId, email: &Email) -> Result<(String, Invitation), Error> {
-    let mut secret = [0; SECRET];
-    getrandom::fill(&mut secret).map_err(Error::internal)?;
-    let token = InvitationToken { tenant, user, secret };
+    let token = InvitationToken { tenant, user, secret: secret::random()? };
     Ok((token.text(), Invitation { token_hash: token.hash(), email: email.to_string() }))
 }
 

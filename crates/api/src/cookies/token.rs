@@ -5,7 +5,7 @@ use domain::TenantId;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{error::Error, secret};
 
 /// Longest text that is looked at.
 const MAX_TEXT: usize = 128;
@@ -27,9 +27,7 @@ pub(crate) struct CookieToken {
 impl CookieToken {
     /// That of a new sign-in.
     pub(crate) fn new(tenant: TenantId, sign_in: Uuid) -> Result<Self, Error> {
-        let mut secret = [0; SECRET];
-        getrandom::fill(&mut secret).map_err(Error::internal)?;
-        Ok(Self { tenant, sign_in, secret })
+        Ok(Self { tenant, sign_in, secret: secret::random()? })
     }
 
     /// What a browser has sent; `None` when it cannot be one.

@@ -16,7 +16,7 @@ use crate::Error;
 
 /// What PostgreSQL did with one command.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Appended {
+pub(crate) enum Appended {
     Stored {
         seq: u64,
         version: u64,

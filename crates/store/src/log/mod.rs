@@ -18,7 +18,7 @@ mod snapshot;
 mod unit;
 mod writer;
 
-pub(crate) use second_door::{Appending, SecondDoor, replayed};
+pub(crate) use second_door::Appending;
 
 use std::sync::Arc;
 

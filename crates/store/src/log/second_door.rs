@@ -11,42 +11,15 @@ use super::cache::StreamKey;
 use super::load::{Fold, load_in};
 use super::refusal::{Before, answered_before};
 use super::unit::{Claim, NewEvent, encode};
-use super::{CommandContext, ExecuteError, Outcome};
+use super::{CommandContext, ExecuteError, OnCommit, Outcome};
 use crate::{Error, TenantTx};
 
-/// What became of the events.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SecondDoor {
-    /// They have their numbers: those of the last one.
-    Stored {
-        /// Number in the tenant's log.
-        seq: u64,
-        /// Version of the stream.
-        version: u64,
-    },
-    /// The command's key was used before: this was answered, and nothing is stored.
-    Replayed {
-        /// Number in the tenant's log.
-        seq: u64,
-        /// Version of the stream.
-        version: u64,
-        /// As JSON.
-        receipt: String,
-    },
-    /// The command's key belongs to another request.
-    KeyReused,
-    /// A claim was taken.
-    Claimed(String),
-    /// The stream has moved on since it was read.
-    Conflict,
-}
-
-impl SecondDoor {
+impl Appended {
     /// The number of the last event, when the events are stored now.
     pub(crate) fn stored(&self) -> Option<u64> {
         match self {
             Self::Stored { seq, .. } => Some(*seq),
-            Self::Replayed { .. } | Self::KeyReused | Self::Claimed(_) | Self::Conflict => None,
+            Self::Replayed { .. } | Self::KeyReused | Self::Claimed(_) | Self::Conflict | Self::UnknownTenant => None,
         }
     }
 }
@@ -71,7 +44,7 @@ impl TenantTx {
         context: &CommandContext,
         to: &Appending<'_>,
         events: &[E],
-    ) -> Result<SecondDoor, Error> {
+    ) -> Result<Appended, Error> {
         let (category, stream) = to.stream;
         let mut new = Vec::new();
         for event in events {
@@ -84,12 +57,31 @@ impl TenantTx {
         let streams = HashMap::from([(key, to.expected.map(|expected| (expected, 1)))]);
         let answers = append_batch(self.connection(), &[command], &streams).await?;
         match answers.into_iter().next() {
-            Some(Appended::Stored { seq, version }) => Ok(SecondDoor::Stored { seq, version }),
-            Some(Appended::Replayed { seq, version, receipt }) => Ok(SecondDoor::Replayed { seq, version, receipt }),
-            Some(Appended::KeyReused) => Ok(SecondDoor::KeyReused),
-            Some(Appended::Claimed(claim)) => Ok(SecondDoor::Claimed(claim)),
-            Some(Appended::Conflict) => Ok(SecondDoor::Conflict),
             Some(Appended::UnknownTenant) | None => Err(Error::UnknownTenant),
+            Some(appended) => Ok(appended),
+        }
+    }
+
+    /// Appends what a command has come to, under its key and with `id` as what is answered, and commits. `None`: the stream has
+    /// moved on since it was read, and nothing is stored.
+    pub(crate) async fn conclude<E: EventData, R>(
+        mut self,
+        on_commit: &OnCommit,
+        context: &CommandContext,
+        (id, to): (Uuid, Appending<'_>),
+        events: &[E],
+    ) -> Result<Option<Outcome<Uuid>>, ExecuteError<R>> {
+        let receipt = serde_json::to_string(&id).map_err(Error::Encode)?;
+        match self.append(context, &Appending { receipt: Some(&receipt), ..to }, events).await? {
+            Appended::Stored { seq, version } => {
+                let seq = self.commit_appended(on_commit, seq).await?;
+                Ok(Some(Outcome { receipt: id, seq, version, replayed: false }))
+            }
+            Appended::Replayed { seq, version, receipt } => replayed(seq, version, &receipt).map(Some),
+            Appended::KeyReused => Err(ExecuteError::KeyReused),
+            Appended::Claimed(claim) => Err(ExecuteError::Claimed(claim)),
+            Appended::Conflict => Ok(None),
+            Appended::UnknownTenant => Err(ExecuteError::Store(Error::UnknownTenant)),
         }
     }
 
@@ -127,7 +119,7 @@ impl TenantTx {
 }
 
 /// The answer of a command that was done before.
-pub(crate) fn replayed<E>(seq: u64, version: u64, receipt: &str) -> Result<Outcome<Uuid>, ExecuteError<E>> {
+fn replayed<E>(seq: u64, version: u64, receipt: &str) -> Result<Outcome<Uuid>, ExecuteError<E>> {
     let receipt = serde_json::from_str(receipt).map_err(|error| ExecuteError::Store(Error::Encode(error)))?;
     Ok(Outcome { receipt, seq, version, replayed: true })
 }

@@ -7,9 +7,10 @@ use api::rate_limits::Quota;
 use futures_util::future::join_all;
 use serde_json::json;
 use store::MAX_API_KEYS;
-use tests::{World, WorldSettings, eventually};
+use tests::{World, WorldSettings};
 
 use super::{PATH, ask, assert_problem, create, head, keyed, list, revoke, two_apis};
+use crate::http::until_wait_for_locks;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_has_a_hundred_keys_and_of_those_who_want_the_last_ones_no_more_get_them() {
@@ -34,13 +35,7 @@ async fn a_tenant_has_a_hundred_keys_and_of_those_who_want_the_last_ones_no_more
     let mut held = world.database.admin.begin().await.unwrap();
     sqlx::query("select 1 from users where id = $1 for update").bind(ada.id).execute(&mut *held).await.unwrap();
     let release = async {
-        let waiting =
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        eventually("several wait", async || {
-            let count: i64 = sqlx::query_scalar(waiting).fetch_one(&world.database.admin).await.unwrap();
-            count >= 4
-        })
-        .await;
+        until_wait_for_locks(&world, 4).await;
         held.rollback().await.unwrap();
     };
     let (replies, ()) = tokio::join!(join_all((0..12).map(|n| ask(&nodes[n % 2], &wanted))), release);
