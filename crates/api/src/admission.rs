@@ -1,8 +1,7 @@
 //! What is asked of every request before anything else is done for it: a head of bounded size, one host, and room.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::{
@@ -21,15 +20,15 @@ pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// What any request may be answered before its handler is asked.
 pub(crate) const REFUSALS: [Code; 4] = [Code::InvalidHeader, Code::UriTooLong, Code::HeadersTooLarge, Code::Overloaded];
 
-/// The layer, inside [`crate::problem::answer`] and outside everything else.
-pub(crate) async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// Lets in what may come in, for as long as it may take.
+pub(crate) async fn admit(api: &Api, request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     // Past a socket there is no connection to say anything.
     let arrived = request.extensions().get::<Arrived>().copied();
     let (over_limit, limit) = arrived.map_or((false, REQUEST_TIMEOUT), |it| (it.over_limit, it.request_timeout));
-    let mut response = match check(&api, &request, arrived) {
+    let mut response = match check(api, &request, arrived) {
         Ok(()) => {
             let writes = !is_read(request.method());
-            tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_elapsed| late(writes).into_response())
+            tokio::time::timeout(limit, next(request)).await.unwrap_or_else(|_elapsed| late(writes).into_response())
         }
         Err(error) => error.into_response(),
     };

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, header, request::Parts};
-use axum::middleware::Next;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Actor, ActorKind};
@@ -159,15 +158,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Jar {
     }
 }
 
-/// The layer: requests that come with cookies and nothing better have a [`Jar`].
-pub(crate) async fn answer(mut request: Request, next: Next) -> Response {
+/// Requests that come with cookies and nothing better have a [`Jar`].
+pub(crate) async fn answer(mut request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let headers = request.headers();
     if headers.contains_key(header::AUTHORIZATION) || !headers.contains_key(header::COOKIE) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let jar = Jar::default();
     request.extensions_mut().insert(jar.clone());
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     if let Some(cookie) = jar.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
         response.headers_mut().entry(header::SET_COOKIE).or_insert(cookie);
     }

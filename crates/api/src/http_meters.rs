@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -87,13 +86,17 @@ impl Handles {
     }
 }
 
-/// The layer that counts, for `axum::middleware::from_fn_with_state`: outside of [`crate::problem::answer`].
-pub(crate) async fn measure(State(meters): State<Arc<HttpMeters>>, request: Request, next: Next) -> Response {
+/// Counts the request and how long it took: outside of [`crate::problem::answer`].
+pub(crate) async fn measure(
+    meters: &HttpMeters,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = method(request.method());
     let mut under_way = UnderWay::begin(meters);
-    let response = next.run(request).await;
+    let response = next(request).await;
     under_way.answered = true;
     let code = response.extensions().get::<Code>().map_or("", |code| code.as_str());
     let answer = Answer { method, status: response.status().as_u16(), code };
@@ -104,19 +107,19 @@ pub(crate) async fn measure(State(meters): State<Arc<HttpMeters>>, request: Requ
 }
 
 /// A request that is counted as in flight until it is answered or dropped.
-struct UnderWay {
-    meters: Arc<HttpMeters>,
+struct UnderWay<'a> {
+    meters: &'a HttpMeters,
     answered: bool,
 }
 
-impl UnderWay {
-    fn begin(meters: Arc<HttpMeters>) -> Self {
+impl<'a> UnderWay<'a> {
+    fn begin(meters: &'a HttpMeters) -> Self {
         meters.in_flight.increment(1);
         Self { meters, answered: false }
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.meters.in_flight.decrement(1);
         if !self.answered {

@@ -1,4 +1,4 @@
-//! The outermost layer: gives a request its id and span, and writes every error's body; no other code writes one.
+//! Around everything else: gives a request its id and span, and writes every error's body; no other code writes one.
 
 use std::{error::Error as StdError, panic::AssertUnwindSafe, time::Instant};
 
@@ -6,7 +6,6 @@ use axum::{
     body::Body,
     extract::{FromRequestParts, Request},
     http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use domain::TenantId;
@@ -79,11 +78,11 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// The layer itself, for `axum::middleware::from_fn`: outside everything else, so that no answer escapes it.
+/// Answers with what `next` makes of the request: outside everything else, so that no answer escapes it.
 ///
 /// A panic below becomes 500. An error answer that is not one of ours (a method the router does not know, say) gets a
 /// problem body with the code of its status and keeps its headers.
-pub async fn answer(mut request: Request, next: Next) -> Response {
+pub async fn answer(mut request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = RequestId(Uuid::now_v7());
     let origin = Origin { request: id, traceparent: TraceParent::of(request.headers()) };
     request.extensions_mut().insert(id);
@@ -101,7 +100,7 @@ pub async fn answer(mut request: Request, next: Next) -> Response {
     );
     let begun = Instant::now();
     async {
-        let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(next(request)).catch_unwind().await;
         // The panic's text was written by the panic hook.
         let response = outcome.unwrap_or_else(|_| Error::internal("a handler panicked").into_response());
         stamp(response, origin, begun)

@@ -3,9 +3,8 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use tower::util::option_layer;
 
 use crate::{
     admission, api_keys, auth, cookies, costs, docs, error::Error, events, health, http_meters, jwks, messages,
@@ -65,31 +64,37 @@ pub(crate) fn routes() -> Routes {
         .get("/docs", docs::page, docs::PAGE)
 }
 
-/// The service: every route, every answer with its request id.
+/// The service: every route, and what surrounds every request.
 pub fn router(api: Api) -> Router {
-    let http_meters = api.inner.http_meters.clone();
-    let on_answer = api.inner.operations.on_answer.clone();
     let (routes, _) = routes().finish();
-    let router = routes
-        .fallback(async || Error::not_found())
-        .with_state(api.clone())
-        .layer(from_fn_with_state(api.clone(), rate_limits::tell))
-        .layer(from_fn(cookies::answer))
-        .layer(from_fn_with_state(api.clone(), admission::admit))
-        .layer(from_fn_with_state(api.clone(), guard))
-        .layer(from_fn(problem::answer))
-        .layer(option_layer(api.inner.origins.cors()))
-        .layer(from_fn_with_state(http_meters, http_meters::measure));
-    match on_answer {
-        Some(on_answer) => router.layer(from_fn_with_state((api, on_answer), spans::record)),
-        None => router,
-    }
+    let routes = routes.fallback(async || Error::not_found()).with_state(api.clone());
+    // A layer boxes what is inside it and clones it for each request: so there are two, or three with pages to be told.
+    let routes = routes.layer(from_fn_with_state(api.clone(), serve));
+    let routes = match api.inner.origins.cors() {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(from_fn_with_state(api, observe))
+}
+
+/// Who watches a request without a say in it.
+async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let answer = async |request| next.run(request).await;
+    spans::record(&api, request, async |request| http_meters::measure(&api.inner.http_meters, request, answer).await)
+        .await
+}
+
+/// What every answer has passed, from the outside in.
+async fn serve(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let answer = async |request| next.run(request).await;
+    let told = async |request| rate_limits::tell(&api, request, answer).await;
+    let with_cookies = async |request| cookies::answer(request, told).await;
+    problem::answer(request, async |request| guard(&api, admission::admit(&api, request, with_cookies).await)).await
 }
 
 /// Answers are a tenant's own: no cache keeps them, no browser guesses their type or runs anything from them (a page for
 /// people sets a policy of its own), and who came by TLS once does not come without.
-async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn guard(api: &Api, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

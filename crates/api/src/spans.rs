@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
@@ -57,12 +56,14 @@ impl fmt::Debug for OnAnswer {
     }
 }
 
-/// The layer, outside of [`crate::problem::answer`]. A caller whose trace is not recorded has no span recorded here.
-pub(crate) async fn record(State((api, on_answer)): State<(Api, OnAnswer)>, request: Request, next: Next) -> Response {
+/// Tells of the request, when there is somebody to tell: outside of [`crate::problem::answer`]. A caller whose trace is not
+/// recorded has no span recorded here.
+pub(crate) async fn record(api: &Api, request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
+    let Some(on_answer) = &api.inner.operations.on_answer else { return next(request).await };
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let (begun, clock) = (SystemTime::from(api.inner.now()), Instant::now());
-    let response = next.run(request).await;
+    let response = next(request).await;
     let origin = response.extensions().get::<Origin>().copied();
     if let Some(origin) = origin.filter(|origin| origin.traceparent.is_none_or(|parent| parent.is_sampled())) {
         on_answer.0(RequestSpan {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::middleware::from_fn;
+use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use axum::{Json, response::IntoResponse};
 use store::PoolMeter;
@@ -46,7 +46,9 @@ pub(crate) fn router(worker: Worker) -> Router {
         .fallback(async || Error::not_found())
         .method_not_allowed_fallback(async || Error::not_found())
         .with_state(worker)
-        .layer(from_fn(problem::answer))
+        .layer(from_fn(async |request, next: Next| {
+            problem::answer(request, async |request| next.run(request).await).await
+        }))
 }
 
 async fn ready(State(worker): State<Worker>) -> Result<impl IntoResponse, Error> {

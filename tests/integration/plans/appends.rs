@@ -29,13 +29,14 @@ async fn append_one(connection: &mut PgConnection, stream: u128) {
 /// One command with `events` events of as many streams, counted from `first`.
 async fn append_batch(connection: &mut PgConnection, first: i64, events: i64) {
     let status: String = sqlx::query_scalar(
-        "select status from append_batch(array[$1], array[1], array[$1], array[$1], array[null::text], array[null::bytea],
-           array['null'], (select array_agg(0) from generate_series(1, $3)),
-           (select array_agg($1) from generate_series(1, $3)),
+        "select status from append_batch(array[$1], array[$3::int], (select array_agg($1) from generate_series(1, $3)),
            (select array_agg(lpad(to_hex(n), 32, '0')::uuid order by n) from generate_series($2, $2 + $3 - 1) n),
-           (select array_agg(null::bigint) from generate_series(1, $3)), array[]::int[], array[]::text[], array[]::int[],
-           (select array_agg(1) from generate_series(1, $3)), (select array_agg('session'::text) from generate_series(1, $3)),
-           (select array_agg(lpad(to_hex(n), 32, '0')::uuid order by n) from generate_series($2, $2 + $3 - 1) n),
+           (select array_agg(null::bigint) from generate_series(1, $3)),
+           array[1], array[$1], array[null::text], array[null::bytea], array['null'], array[$3::int], array[1], array[1],
+           array[]::int[], array[]::text[], array[]::int[],
+           (select array_agg(1) from generate_series(1, $3)), (select array_agg(n::int order by n) from generate_series(1, $3) n),
+           (select array_agg(n::int order by n) from generate_series(1, $3) n), (select array_agg(1) from generate_series(1, $3)),
+           (select array_agg('session'::text) from generate_series(1, $3)),
            (select array_agg(gen_random_uuid()) from generate_series(1, $3)),
            (select array_agg('session.message_posted'::text) from generate_series(1, $3)),
            (select array_agg(1::smallint) from generate_series(1, $3)),

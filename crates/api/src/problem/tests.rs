@@ -23,7 +23,9 @@ async fn ask(method: Method, uri: &str) -> (Head, Value) {
             }),
         )
         .route("/invalid", get(async || Error::invalid(Violation::in_body(["a", "0"], "wrong_type", "not that"))))
-        .layer(middleware::from_fn(answer));
+        .layer(middleware::from_fn(async |request, next: middleware::Next| {
+            answer(request, async |request| next.run(request).await).await
+        }));
     let request = Request::builder().method(method).uri(uri).header("x-request-id", Uuid::nil().to_string());
     let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();

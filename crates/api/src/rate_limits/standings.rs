@@ -6,9 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 
 use super::gcra::Quota;
@@ -61,14 +60,14 @@ pub(super) fn whole_seconds(time: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
-/// The layer, inside [`crate::problem::answer`]: an answer says how its request stands, also when it is an error.
-pub(crate) async fn tell(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+/// An answer says how its request stands, also when it is an error.
+pub(crate) async fn tell(api: &Api, mut request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     if !api.inner.rate_limits.are_on() {
-        return next.run(request).await;
+        return next(request).await;
     }
     let standings = Standings::default();
     request.extensions_mut().insert(standings.clone());
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     standings.write(response.headers_mut());
     response
 }

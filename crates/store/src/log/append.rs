@@ -1,14 +1,14 @@
 //! The one round trip to PostgreSQL: `append_one` for a single event, `append_batch` for everything else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
 use domain::EventMeta;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::CommandContext;
+use super::arrays::Arrays;
 use super::batch::{Batch, Entry};
 use super::cache::StreamKey;
 use super::unit::{Claim, NewEvent};
@@ -28,8 +28,10 @@ pub(crate) enum Appended {
     },
     KeyReused,
     Claimed(String),
-    /// Its group was not stored because a stream has moved on or another command of it was answered differently.
+    /// A stream of its group has moved on, or another command of its group was answered differently: decide again.
     Conflict,
+    /// Nothing is in its way, but something was in the way of another command of the batch: append it again as it is.
+    Held,
     UnknownTenant,
 }
 
@@ -89,30 +91,6 @@ async fn append_one(
     Appended::from_row(&row)
 }
 
-/// One array per parameter of `append_batch`.
-#[derive(Default)]
-struct Arrays<'a> {
-    tenants: Vec<Uuid>,
-    groups: Vec<i32>,
-    primaries: Vec<Uuid>,
-    actors: Vec<Uuid>,
-    keys: Vec<Option<&'a str>>,
-    hashes: Vec<Option<&'a [u8]>>,
-    receipts: Vec<&'a str>,
-    claim_commands: Vec<i32>,
-    claim_backs: Vec<i32>,
-    claims: Vec<&'a str>,
-    event_commands: Vec<i32>,
-    categories: Vec<&'a str>,
-    streams: Vec<Uuid>,
-    ids: Vec<Uuid>,
-    names: Vec<&'a str>,
-    schemas: Vec<i16>,
-    data: Vec<&'a str>,
-    metas: Vec<String>,
-    occurred: Vec<DateTime<Utc>>,
-}
-
 /// A command as `append_batch` takes it.
 pub(super) struct Command<'a> {
     pub(super) context: &'a CommandContext,
@@ -124,44 +102,8 @@ pub(super) struct Command<'a> {
     pub(super) events: &'a [NewEvent],
 }
 
-impl<'a> Arrays<'a> {
-    fn push(&mut self, number: i32, command: &Command<'a>) {
-        let Command { context, events, claims, .. } = *command;
-        let key = context.key.as_ref();
-        self.tenants.push(context.caller.tenant().0);
-        self.groups.push(command.group);
-        self.primaries.push(command.primary);
-        self.actors.push(context.caller.actor().id);
-        self.keys.push(key.map(|key| key.key.as_str()));
-        self.hashes.push(key.map(|key| key.request_hash.as_slice()));
-        self.receipts.push(command.receipt);
-        for claim in claims {
-            self.claim_commands.push(number);
-            self.claim_backs.push(count(events.len().saturating_sub(claim.event + 1)));
-            self.claims.push(&claim.name);
-        }
-        let meta = meta(context);
-        for event in events {
-            self.event_commands.push(number);
-            self.categories.push(event.category);
-            self.streams.push(event.stream);
-            self.ids.push(event.id);
-            self.names.push(event.event_type.name);
-            self.schemas.push(event.event_type.schema.cast_signed());
-            self.data.push(event.data.get());
-            self.metas.push(meta.clone());
-            self.occurred.push(event.occurred_at.unwrap_or(context.occurred_at));
-        }
-    }
-}
-
-/// Of a batch, which is bounded.
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
-}
-
 /// The events' metadata as JSON, the same for all events of a command.
-fn meta(context: &CommandContext) -> String {
+pub(super) fn meta(context: &CommandContext) -> String {
     let meta = EventMeta {
         actor: context.caller.actor(),
         correlation_id: context.correlation_id,
@@ -175,60 +117,37 @@ fn meta(context: &CommandContext) -> String {
 /// Expected version and group of each stream, `None` for those that accumulate.
 pub(super) type Streams = HashMap<StreamKey, Option<(u64, i32)>>;
 
-/// The set-based form; one answer per command, in order.
+/// The set-based form; one answer per command, in order. Either all are stored or none.
 pub(super) async fn append_batch(
     connection: &mut PgConnection,
     commands: &[Command<'_>],
     touched: &Streams,
 ) -> Result<Vec<Appended>, sqlx::Error> {
-    let mut arrays = Arrays::default();
-    for (number, command) in (1..).zip(commands) {
-        arrays.push(number, command);
-    }
-    let (mut groups, mut tenants, mut streams, mut expected) = (vec![], vec![], vec![], vec![]);
-    for (key, decided) in touched {
-        groups.push(decided.map_or(0, |(_, group)| group));
-        tenants.push(key.tenant.0);
-        streams.push(key.stream);
-        expected.push(decided.map(|(version, _)| version.cast_signed()));
-    }
-    let rows = sqlx::query(
-        "select * from append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                                    $19, $20, $21, $22, $23)",
-    )
-    .bind(arrays.tenants)
-    .bind(arrays.groups)
-    .bind(arrays.primaries)
-    .bind(arrays.actors)
-    .bind(arrays.keys)
-    .bind(arrays.hashes)
-    .bind(arrays.receipts)
-    .bind(groups)
-    .bind(tenants)
-    .bind(streams)
-    .bind(expected)
-    .bind(arrays.claim_commands)
-    .bind(arrays.claims)
-    .bind(arrays.claim_backs)
-    .bind(arrays.event_commands)
-    .bind(arrays.categories)
-    .bind(arrays.streams)
-    .bind(arrays.ids)
-    .bind(arrays.names)
-    .bind(arrays.schemas)
-    .bind(arrays.data)
-    .bind(arrays.metas)
-    .bind(arrays.occurred)
-    .fetch_all(connection)
-    .await?;
-    let mut answers: Vec<Appended> = commands.iter().map(|_| Appended::UnknownTenant).collect();
-    for row in &rows {
-        let number: i32 = row.try_get("command")?;
-        if let Some(answer) = usize::try_from(number - 1).ok().and_then(|at| answers.get_mut(at)) {
-            *answer = Appended::from_row(row)?;
+    let arrays = Arrays::of(commands, touched);
+    let groups = arrays.groups.clone();
+    let rows = arrays.into_query().fetch_all(connection).await?;
+    answers(&rows, commands, &groups)
+}
+
+/// One answer per command from the rows of `append_batch`: either they are all stored, or some are in the way of the others.
+fn answers(rows: &[PgRow], commands: &[Command<'_>], groups: &[Option<i32>]) -> Result<Vec<Appended>, sqlx::Error> {
+    let mut answers: Vec<Option<Appended>> = commands.iter().map(|_| None).collect();
+    let mut spoilt = HashSet::new();
+    for row in rows {
+        let at = usize::try_from(row.try_get::<i32, _>("nth")? - 1).unwrap_or(usize::MAX);
+        if row.try_get::<&str, _>("status")? == "moved" {
+            spoilt.extend(groups.get(at).copied().flatten());
+        } else if let Some((command, answer @ None)) = commands.get(at).zip(answers.get_mut(at)) {
+            let appended = Appended::from_row(row)?;
+            if !matches!(appended, Appended::Stored { .. }) {
+                spoilt.insert(command.group);
+            }
+            *answer = Some(appended);
         }
     }
-    Ok(answers)
+    let or_not = |group| if spoilt.contains(&group) { Appended::Conflict } else { Appended::Held };
+    let answers = answers.into_iter().zip(commands);
+    Ok(answers.map(|(answer, command)| answer.unwrap_or_else(|| or_not(command.group))).collect())
 }
 
 /// An append's failure as the waiting command is told.

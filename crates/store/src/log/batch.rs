@@ -1,4 +1,4 @@
-//! The commands that go into one commit, in the arrays that `append_batch` takes.
+//! The commands that go into one commit.
 
 use std::collections::HashSet;
 
@@ -6,6 +6,7 @@ use domain::TenantId;
 use uuid::Uuid;
 
 use super::append::{Command, Streams};
+use super::cache::StreamKey;
 use super::job::Job;
 use super::unit::{Claim, NewEvent, Touched, Work};
 
@@ -66,6 +67,15 @@ impl Batch {
         work.claims.iter().any(|claim| self.claims.contains(&(tenant, claim.name.clone())))
     }
 
+    /// What is left of a batch: the streams of the others are nothing to it.
+    pub(super) fn of_rest(entries: Vec<Entry>, mut streams: Streams) -> Self {
+        let touched: HashSet<StreamKey> =
+            entries.iter().flat_map(|entry| &entry.touched).map(|touched| touched.key).collect();
+        streams.retain(|key, _| touched.contains(key));
+        let bytes = entries.iter().map(|entry| bytes(&entry.events)).sum();
+        Self { entries, streams, bytes, ..Self::default() }
+    }
+
     /// Adds a decided command.
     pub(super) fn push(&mut self, job: Box<dyn Job>, work: Work) {
         let context = job.context();
@@ -74,7 +84,7 @@ impl Batch {
             self.keys.insert((tenant, context.caller.actor().id, key.key.clone()));
         }
         self.claims.extend(work.claims.iter().map(|claim| (tenant, claim.name.clone())));
-        self.bytes += work.events.iter().map(|event| event.data.get().len()).sum::<usize>();
+        self.bytes += bytes(&work.events);
         let group = self.group_of(&work.touched);
         for touched in &work.touched {
             let first = touched.expected.map(|expected| (expected, group));
@@ -105,4 +115,9 @@ impl Batch {
         }
         group
     }
+}
+
+/// Of event data.
+fn bytes(events: &[NewEvent]) -> usize {
+    events.iter().map(|event| event.data.get().len()).sum()
 }

@@ -5,6 +5,7 @@
 //! stored, `room` bounds what is taken on; `second_door` appends inside a transaction that also writes tables beside the log.
 
 mod append;
+mod arrays;
 mod batch;
 mod cache;
 mod job;

@@ -19,7 +19,12 @@ impl Appended {
     pub(crate) fn stored(&self) -> Option<u64> {
         match self {
             Self::Stored { seq, .. } => Some(*seq),
-            Self::Replayed { .. } | Self::KeyReused | Self::Claimed(_) | Self::Conflict | Self::UnknownTenant => None,
+            Self::Replayed { .. }
+            | Self::KeyReused
+            | Self::Claimed(_)
+            | Self::Conflict
+            | Self::Held
+            | Self::UnknownTenant => None,
         }
     }
 }
@@ -80,7 +85,8 @@ impl TenantTx {
             Appended::Replayed { seq, version, receipt } => replayed(seq, version, &receipt).map(Some),
             Appended::KeyReused => Err(ExecuteError::KeyReused),
             Appended::Claimed(claim) => Err(ExecuteError::Claimed(claim)),
-            Appended::Conflict => Ok(None),
+            // It is alone, so nobody is in its way but itself.
+            Appended::Conflict | Appended::Held => Ok(None),
             Appended::UnknownTenant => Err(ExecuteError::Store(Error::UnknownTenant)),
         }
     }

@@ -251,7 +251,20 @@ impl Writer {
     }
 
     /// Answers whether somebody else's lock was in the way of a single command.
+    ///
+    /// What was in the way of the others is answered first, and these are appended then: alone, because a newcomer might be in
+    /// their way again.
     async fn commit(&mut self, batch: Batch) -> bool {
+        let mut batch = batch;
+        loop {
+            match self.commit_once(batch).await {
+                Committed::Answered { somebody_locked } => return somebody_locked,
+                Committed::Rest(rest) => batch = rest,
+            }
+        }
+    }
+
+    async fn commit_once(&mut self, batch: Batch) -> Committed {
         let events = batch.entries.iter().map(|entry| entry.events.len()).sum();
         self.meters.batch(batch.entries.len(), events, batch.bytes);
         let begun = Instant::now();
@@ -260,7 +273,10 @@ impl Writer {
         match appended {
             Ok(answers) => {
                 CrashPoint::AfterCommit.reached();
-                self.settle(batch, answers);
+                let rest = self.settle(batch, answers);
+                if !rest.entries.is_empty() {
+                    return Committed::Rest(rest);
+                }
             }
             Err(Failed::NotConnected(error)) => {
                 let mut error = Some(error);
@@ -291,10 +307,10 @@ impl Writer {
                     let error = error.take().map_or(Error::OutcomeUnknown, failure);
                     entry.job.finish(Finish::Failed(error));
                 }
-                return locked;
+                return Committed::Answered { somebody_locked: locked };
             }
         }
-        false
+        Committed::Answered { somebody_locked: false }
     }
 
     /// Something in the batch makes PostgreSQL refuse it as a whole: find out what, and store the rest.
@@ -336,10 +352,11 @@ impl Writer {
         }
     }
 
-    /// The batch is answered: keep the states of what was stored, answer the clients, try again what was in the way.
-    fn settle(&mut self, batch: Batch, answers: Vec<Appended>) {
+    /// The batch is answered: keep the states of what was stored, answer the clients, decide again on what has moved. Answers
+    /// what is still to be appended as it is.
+    fn settle(&mut self, batch: Batch, answers: Vec<Appended>) -> Batch {
         let mut grown: HashMap<domain::TenantId, u64> = HashMap::new();
-        let mut again = Vec::new();
+        let (mut again, mut held) = (Vec::new(), Vec::new());
         for (entry, answer) in batch.entries.into_iter().zip(answers) {
             match answer {
                 Appended::Stored { seq, version } => {
@@ -362,6 +379,7 @@ impl Writer {
                     }
                     again.push(entry.job);
                 }
+                Appended::Held => held.push(entry),
             }
         }
         for job in again.into_iter().rev() {
@@ -370,6 +388,7 @@ impl Writer {
         if !grown.is_empty() {
             (self.on_commit)(&grown.into_iter().collect::<Vec<_>>());
         }
+        Batch::of_rest(held, batch.streams)
     }
 
     /// Moves the states after a stored command into the cache; now and then also into the database.
@@ -414,6 +433,17 @@ async fn again_when_lost<T, F: Future<Output = Result<T, Error>>>(read: impl Fn(
         }
     }
     read().await
+}
+
+/// What a commit has come to.
+enum Committed {
+    /// Everybody is answered or waits for being decided again.
+    Answered {
+        /// Somebody else's lock was in the way of a single command.
+        somebody_locked: bool,
+    },
+    /// Nothing was stored; those that were in the way of these are answered.
+    Rest(Batch),
 }
 
 enum Failed {
