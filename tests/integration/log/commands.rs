@@ -58,6 +58,12 @@ async fn stream(world: &World, user: &User, stream: Uuid) -> Vec<(i64, String)> 
         .unwrap()
 }
 
+async fn seq_of(world: &World, user: &User, stream: Uuid, version: u64) -> u64 {
+    let sql = "select seq from events where tenant_id = $1 and stream_id = $2 and version = $3";
+    let query = sqlx::query_scalar::<_, i64>(sql).bind(user.tenant).bind(stream).bind(version.cast_signed());
+    query.fetch_one(&world.database.admin).await.unwrap().cast_unsigned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_over_several_streams_is_stored_whole_or_not_at_all() {
     let world = World::start().await;
@@ -159,6 +165,80 @@ async fn a_claim_is_taken_once_also_within_one_batch_and_from_two_processes() {
     }
     assert_eq!((stored, claimed), (4, 36));
     assert_eq!(stream(&world, &user, session).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_command_of_a_batch_is_told_what_is_in_its_own_way_and_the_others_are_stored() {
+    let log = LogSettings { writers: 1, ..LogSettings::default() };
+    let world = World::with(WorldSettings { apis: 2, log, ..WorldSettings::default() }).await;
+    let (user, other) = (world.tenant().await, world.tenant().await);
+    let [log, log_elsewhere] = [0, 1].map(|node| world.nodes[node].write_side().unwrap().1.clone());
+    let (session, moving, others) =
+        (user.start_session().await, user.start_session().await, other.start_session().await);
+    let accumulating = Uuid::now_v7();
+    for round in 0..20_u64 {
+        let (used, taken) = (format!("used {round}"), format!("taken {round}"));
+        let say = |session, content: &'static str| move |unit: &mut Unit<'_>| post(unit, session, content);
+        let claiming = |claim: &str| {
+            let claim = claim.to_owned();
+            move |unit: &mut Unit<'_>| {
+                unit.claim(claim.clone());
+                post(unit, session, "claims")
+            }
+        };
+        let keyed = execute(&log, context(&user, Some(&used)), say(session, "keyed")).await.unwrap();
+        execute(&log, context(&user, None), claiming(&taken)).await.unwrap();
+        // The writer knows the stream, and somebody else moves it on.
+        execute(&log, context(&user, None), say(moving, "known")).await.unwrap();
+        execute(&log_elsewhere, context(&user, None), say(moving, "moves")).await.unwrap();
+
+        let record = move |unit: &mut Unit<'_>| {
+            let (id, event) = (Uuid::now_v7(), &session::Event::SessionEnded);
+            unit.record(Category::Session, accumulating, &Posting { id, occurred_at: DateTime::UNIX_EPOCH, event })
+        };
+        let mut reused = context(&user, Some(&used));
+        reused.key.as_mut().unwrap().request_hash = [1; 32];
+        // The first occupies the writer, so that the others come together.
+        let new = format!("new {round}");
+        let (first, replayed, reused, claimed, moved, second, recorded, third, elsewhere) = tokio::join!(
+            execute(&log, context(&user, None), say(session, "first")),
+            execute(&log, context(&user, Some(&used)), say(others, "not even a session")),
+            execute(&log, reused, say(session, "another request")),
+            execute(&log, context(&user, None), claiming(&taken)),
+            execute(&log, context(&user, None), say(moving, "has moved")),
+            execute(&log, context(&user, None), say(session, "second")),
+            execute(&log, context(&user, None), record),
+            execute(&log, context(&user, Some(&new)), say(session, "third")),
+            execute(&log, context(&other, None), say(others, "another tenant")),
+        );
+        assert!(matches!(replayed, Ok(outcome) if outcome == Outcome { replayed: true, ..keyed }));
+        assert!(matches!(reused, Err(ExecuteError::KeyReused)), "{reused:?}");
+        assert!(matches!(&claimed, Err(ExecuteError::Claimed(claim)) if *claim == taken), "{claimed:?}");
+        // Each round says five things in the session, three in the one that moves, one elsewhere.
+        let stored = [
+            (&user, session, first.unwrap(), 4 + 5 * round),
+            (&user, session, second.unwrap(), 5 + 5 * round),
+            (&user, session, third.unwrap(), 6 + 5 * round),
+            (&user, moving, moved.unwrap(), 4 + 3 * round),
+            (&user, accumulating, recorded.unwrap(), 1 + round),
+            (&other, others, elsewhere.unwrap(), 2 + round),
+        ];
+        for (user, in_stream, outcome, version) in &stored {
+            let seq = seq_of(&world, user, *in_stream, *version).await;
+            assert_eq!((outcome.version, outcome.seq), (*version, seq));
+        }
+        // What is remembered of a key is the same.
+        let again = execute(&log, context(&user, Some(&new)), say(others, "whatever")).await.unwrap();
+        assert_eq!(again, Outcome { replayed: true, ..stored[2].2 });
+    }
+    let heads = async |user: &User| -> (i64, i64) {
+        let sql = "select h.seq, (select count(*) from events e where e.tenant_id = h.tenant_id) from tenant_heads h
+                   where h.tenant_id = $1";
+        sqlx::query_as(sql).bind(user.tenant).fetch_one(&world.database.admin).await.unwrap()
+    };
+    // A tenant is founded with three events.
+    assert_eq!(heads(&user).await, (3 + 2 + 20 * 9, 3 + 2 + 20 * 9));
+    assert_eq!(heads(&other).await, (3 + 1 + 20, 3 + 1 + 20));
 }
 
 #[tokio::test(flavor = "multi_thread")]
