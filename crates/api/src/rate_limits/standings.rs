@@ -3,6 +3,7 @@
 //! `RateLimit-Policy` and `RateLimit` as of draft-ietf-httpapi-ratelimit-headers: `q` requests at once and again after
 //! `w` seconds; `r` are left, and after `t` seconds there is room for one more than that.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,18 +40,20 @@ impl Standings {
         if standings.is_empty() {
             return;
         }
-        let policy =
-            |it: &Standing| format!(r#""{}";q={};w={}"#, it.limit, it.quota.burst, whole_seconds(it.quota.window()));
-        let state = |it: &Standing| format!(r#""{}";r={};t={}"#, it.limit, it.remaining, whole_seconds(it.next));
-        let list = |item: &dyn Fn(&Standing) -> String| {
+        let (mut policies, mut states) = (String::new(), String::new());
+        for Standing { limit, quota, remaining, next } in standings.iter() {
+            let comma = if policies.is_empty() { "" } else { ", " };
+            let (window, next) = (whole_seconds(quota.window()), whole_seconds(*next));
+            // Into a string: this cannot fail.
+            let _ = write!(policies, r#"{comma}"{limit}";q={};w={window}"#, quota.burst);
+            let _ = write!(states, r#"{comma}"{limit}";r={remaining};t={next}"#);
+        }
+        for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, states)] {
             // Names and numbers are always valid.
-            HeaderValue::try_from(standings.iter().map(item).collect::<Vec<_>>().join(", ")).ok()
-        };
-        headers.extend(
-            [(RATE_LIMIT_POLICY, list(&policy)), (RATE_LIMIT, list(&state))]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(name, value);
+            }
+        }
     }
 }
 
