@@ -1,6 +1,7 @@
 //! The raw figure: `pgbench` of the same PostgreSQL, one durable insert of one comparable row per transaction.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ insert into raw_events (tenant_id, stream_id, version, type, payload)
 values (lpad(to_hex(:tenant::int), 32, '0')::uuid, lpad(to_hex(:stream::int), 32, '0')::uuid, :version, 'message_posted', :payload);
 ";
 
+/// Who inserts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inserters {
+    pub(crate) clients: u32,
+    /// How many inserts begin per second, whatever has become of those before; `None`: a client's next one when its last is
+    /// done. A stall counts for all that it delays in the first case, and once per client in the other.
+    pub(crate) per_second: Option<u32>,
+}
+
 /// Times in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Raw {
@@ -49,22 +59,24 @@ pub(crate) async fn prepare(services: &Services) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Inserts with so many clients for so long.
-pub(crate) async fn inserts(services: &Services, clients: u32, time: Duration) -> anyhow::Result<Raw> {
+/// Inserts for so long.
+pub(crate) async fn inserts(services: &Services, who: Inserters, time: Duration) -> anyhow::Result<Raw> {
     let folder = std::env::temp_dir().join(format!("convolog-bench-{}", Uuid::now_v7().simple()));
     fs::create_dir(&folder)?;
-    let measured = pgbench(services, &folder, clients, time).await;
+    let measured = pgbench(services, &folder, who, time).await;
     fs::remove_dir_all(&folder)?;
     measured
 }
 
-async fn pgbench(services: &Services, folder: &std::path::Path, clients: u32, time: Duration) -> anyhow::Result<Raw> {
+async fn pgbench(services: &Services, folder: &Path, who: Inserters, time: Duration) -> anyhow::Result<Raw> {
+    let Inserters { clients, per_second } = who;
     let (script, prefix) = (folder.join("insert.sql"), folder.join("log"));
     fs::write(&script, SCRIPT)?;
     let output = Command::new(services.program("pgbench"))
         .args(["-n", "-M", "prepared", "-c", &clients.to_string(), "-j", &clients.min(2).to_string()])
         .args(["-T", &time.as_secs().max(1).to_string(), "-D", &format!("payload={}", http::raw_payload()), "-l"])
         .arg(format!("--log-prefix={}", prefix.display()))
+        .args(per_second.map(|rate| format!("--rate={rate}")))
         .arg("-f")
         .arg(&script)
         .arg(services.raw_url())

@@ -19,7 +19,7 @@ use crate::load::{self, Figures, Plan, Shape};
 use crate::machine::{Machine, median};
 use crate::node::NodeProcess;
 use crate::paced::Pace;
-use crate::raw::{self, Raw};
+use crate::raw::{self, Inserters, Raw};
 use crate::report::{Aim, Report};
 use crate::services::{DATABASE, Services};
 use crate::{Group, Settings, lag, process};
@@ -46,8 +46,8 @@ const QUICK: Size = Size {
     measured: Duration::from_secs(2),
     tenants: 1000,
     sessions: 4,
-    rebuilt: 40_000,
-    scaled_tenants: 2,
+    rebuilt: 25_000,
+    scaled_tenants: 1,
     starts: 2,
 };
 
@@ -63,8 +63,12 @@ const FULL: Size = Size {
     starts: 5,
 };
 
-/// Clients of the raw figure that throughput is compared with.
-const RAW_CLIENTS: u32 = 32;
+/// Of the raw figure that throughput is compared with.
+const MANY: Inserters = Inserters { clients: 32, per_second: None };
+/// Of the raw figure that the times of one client are compared with.
+const ONE: Inserters = Inserters { clients: 1, per_second: None };
+/// Of the raw figure that commands at a steady rate are compared with.
+const STEADY: Inserters = Inserters { clients: 32, per_second: Some(PACE) };
 /// Commands per second of the row about visibility.
 const PACE: u32 = 200;
 /// Connections of that row: enough that a stall does not hold back the next command.
@@ -77,7 +81,7 @@ struct Bench {
     size: &'static Size,
     report: Report,
     /// The raw figure that was taken last, when nothing else has run since.
-    last_raw: Option<(u32, Raw)>,
+    last_raw: Option<(Inserters, Raw)>,
 }
 
 /// Measures what the settings ask for.
@@ -174,16 +178,16 @@ impl Bench {
     }
 
     /// The raw figure; one that was taken just now serves as the next row's first, too.
-    async fn raw(&mut self, clients: u32) -> anyhow::Result<Raw> {
-        if let Some((_, raw)) = self.last_raw.take_if(|(of, _)| *of == clients) {
+    async fn raw(&mut self, who: Inserters) -> anyhow::Result<Raw> {
+        if let Some((_, raw)) = self.last_raw.take_if(|(of, _)| *of == who) {
             return Ok(raw);
         }
-        raw::inserts(&self.services, clients, self.size.raw).await
+        raw::inserts(&self.services, who, self.size.raw).await
     }
 
-    async fn raw_after(&mut self, clients: u32) -> anyhow::Result<Raw> {
-        let raw = raw::inserts(&self.services, clients, self.size.raw).await?;
-        self.last_raw = Some((clients, raw));
+    async fn raw_after(&mut self, who: Inserters) -> anyhow::Result<Raw> {
+        let raw = raw::inserts(&self.services, who, self.size.raw).await?;
+        self.last_raw = Some((who, raw));
         Ok(raw)
     }
 
@@ -212,9 +216,9 @@ impl Bench {
     async fn commands(&mut self) -> anyhow::Result<()> {
         for _ in 0..self.size.rounds {
             for (connections, aim) in [(64, aims::COMMANDS_64), (256, aims::COMMANDS_256)] {
-                let before = self.raw(RAW_CLIENTS).await?;
+                let before = self.raw(MANY).await?;
                 let figures = self.closed_loop(connections, <[Target]>::to_vec).await?;
-                let after = self.raw_after(RAW_CLIENTS).await?;
+                let after = self.raw_after(MANY).await?;
                 self.add_throughput(aim, &figures, (before, after), "")?;
             }
         }
@@ -223,7 +227,7 @@ impl Bench {
 
     async fn everything(&mut self) -> anyhow::Result<()> {
         for _ in 0..self.size.rounds {
-            let before = self.raw(RAW_CLIENTS).await?;
+            let before = self.raw(MANY).await?;
             self.node.workers_on().await?;
             self.published().await?;
             let shape = Shape::ClosedLoop { warm_up: self.size.warm_up, measured: self.size.measured };
@@ -245,7 +249,7 @@ impl Bench {
             self.drained().await?;
             let drain = begun.elapsed();
             self.node.workers_off().await?;
-            let after = self.raw_after(RAW_CLIENTS).await?;
+            let after = self.raw_after(MANY).await?;
             let (early, late) = lags.split_at(lags.len() / 2);
             let halves = [early, late].map(|half| median(&half.iter().map(|lag| f64::from(*lag)).collect::<Vec<_>>()));
             let more = format!(
@@ -303,9 +307,9 @@ impl Bench {
 
     async fn single(&mut self) -> anyhow::Result<()> {
         for _ in 0..self.size.rounds {
-            let before = self.raw(1).await?;
+            let before = self.raw(ONE).await?;
             let figures = self.closed_loop(1, <[Target]>::to_vec).await?;
-            let after = self.raw_after(1).await?;
+            let after = self.raw_after(ONE).await?;
             let from = format!(
                 "{:.2} ms ÷ raw {:.2} and {:.2}; p99 {:.1} ms, raw p99 {:.1} and {:.1}; {}",
                 figures.p50 / 1e3,
@@ -324,14 +328,14 @@ impl Bench {
 
     async fn visible(&mut self) -> anyhow::Result<()> {
         for _ in 0..self.size.rounds {
-            let before = self.raw(1).await?;
+            let before = self.raw(STEADY).await?;
             self.node.workers_on().await?;
             self.published().await?;
             self.last_raw = None;
             let rung = self.paced(false).await?;
             let read_back = self.paced(true).await?;
             self.node.workers_off().await?;
-            let after = self.raw_after(1).await?;
+            let after = self.raw_after(STEADY).await?;
             let all = json!({"rung": rung, "read_back": read_back, "raw": [before, after]});
             let from = format!(
                 "answered after {:.2}, read back with min_seq after {:.2}; raw p50 {:.2} and {:.2}; {:.0}/s; {}",

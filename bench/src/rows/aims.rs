@@ -53,7 +53,7 @@ pub(super) const VISIBLE_P50: Aim = Aim {
 
 pub(super) const VISIBLE_P99: Aim = Aim {
     name: "visible-p99",
-    what: "the same, p99 ÷ p99 of a raw insert",
+    what: "the same, p99 ÷ p99 of raw inserts at the same rate",
     unit: "",
     bar: 5.0,
     goal: 3.0,
