@@ -21,6 +21,7 @@ mod writer;
 
 pub(crate) use second_door::Appending;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -45,7 +46,8 @@ pub type OnCommit = Arc<dyn Fn(&[(TenantId, u64)]) + Send + Sync>;
 /// How the log works; the defaults are right for one API process.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// Writer tasks, each with a connection of its own. A tenant is always with the same one.
+    /// Writer tasks, each with a connection of its own. A tenant is always with the same one. By default half as many as there
+    /// are cores: each further one makes the batches smaller and a command dearer (docs/performance.md).
     pub writers: usize,
     /// Commands that one writer has taken on and not answered; beyond it they are refused as [`Error::Overloaded`].
     /// A commit takes up to `max_batch` of them, so the last of the default waits for eight commits.
@@ -63,7 +65,7 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            writers: 2,
+            writers: (std::thread::available_parallelism().map_or(1, NonZeroUsize::get) / 2).max(1),
             queue: 2048,
             queue_bytes: 16 * 1024 * 1024,
             cached_streams: 50_000,
