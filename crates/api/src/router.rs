@@ -84,7 +84,7 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
         .await
 }
 
-/// What every answer has passed, from the outside in.
+/// What surrounds every route: problems, what guards answers, admission, cookies, limits.
 async fn serve(State(api): State<Api>, request: Request, next: Next) -> Response {
     let answer = async |request| next.run(request).await;
     let told = async |request| rate_limits::tell(&api, request, answer).await;
