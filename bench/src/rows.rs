@@ -58,9 +58,9 @@ const FULL: Size = Size {
     measured: Duration::from_secs(4),
     tenants: 1000,
     sessions: 20,
-    rebuilt: 150_000,
-    scaled_tenants: 6,
-    starts: 5,
+    rebuilt: 125_000,
+    scaled_tenants: 4,
+    starts: 3,
 };
 
 /// Of the raw figure that throughput is compared with.
