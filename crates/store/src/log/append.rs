@@ -123,8 +123,8 @@ pub(super) async fn append_batch(
     commands: &[Command<'_>],
     touched: &Streams,
 ) -> Result<Vec<Appended>, sqlx::Error> {
-    let arrays = Arrays::of(commands, touched);
-    let groups = arrays.groups.clone();
+    let mut arrays = Arrays::of(commands, touched);
+    let groups = std::mem::take(&mut arrays.groups);
     let rows = arrays.into_query().fetch_all(connection).await?;
     answers(&rows, commands, &groups)
 }

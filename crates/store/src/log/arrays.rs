@@ -80,8 +80,9 @@ impl<'a> Arrays<'a> {
         let at = self.place_of(tenant);
         let meta = meta(context);
         for event in events {
-            // Every stream that gets events was touched.
-            let Some(stream) = streams.get_mut(&key_of(event.stream)) else { continue };
+            let Some(stream) = streams.get_mut(&key_of(event.stream)) else {
+                unreachable!("every stream that gets events was touched")
+            };
             stream.events += 1;
             self.tenant_events[at] += 1;
             self.event_tenants.push(count(at + 1));

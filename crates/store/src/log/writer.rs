@@ -273,8 +273,7 @@ impl Writer {
         match appended {
             Ok(answers) => {
                 CrashPoint::AfterCommit.reached();
-                let rest = self.settle(batch, answers);
-                if !rest.entries.is_empty() {
+                if let Some(rest) = self.settle(batch, answers) {
                     return Committed::Rest(rest);
                 }
             }
@@ -353,8 +352,8 @@ impl Writer {
     }
 
     /// The batch is answered: keep the states of what was stored, answer the clients, decide again on what has moved. Answers
-    /// what is still to be appended as it is.
-    fn settle(&mut self, batch: Batch, answers: Vec<Appended>) -> Batch {
+    /// what is still to be appended as it is, if anything.
+    fn settle(&mut self, batch: Batch, answers: Vec<Appended>) -> Option<Batch> {
         let mut grown: HashMap<domain::TenantId, u64> = HashMap::new();
         let (mut again, mut held) = (Vec::new(), Vec::new());
         for (entry, answer) in batch.entries.into_iter().zip(answers) {
@@ -388,7 +387,7 @@ impl Writer {
         if !grown.is_empty() {
             (self.on_commit)(&grown.into_iter().collect::<Vec<_>>());
         }
-        Batch::of_rest(held, batch.streams)
+        (!held.is_empty()).then(|| Batch::of_rest(held, batch.streams))
     }
 
     /// Moves the states after a stored command into the cache; now and then also into the database.
