@@ -48,14 +48,14 @@ impl Fleet {
         sessions: usize,
     ) -> anyhow::Result<Self> {
         let silent: OnCommit = Arc::new(|_| {});
-        let (log, writers) = Log::start(database, &LogSettings::default(), silent.clone()).await?;
+        let (log, writer) = Log::start(database, &LogSettings::default(), silent.clone());
         let members: Vec<(Grant, Vec<Uuid>)> = stream::iter(0..tenants)
             .map(|_| found(database, &log, silent.clone(), sessions))
             .buffer_unordered(64)
             .try_collect()
             .await?;
         drop(log);
-        writers.await?;
+        writer.await?;
         let tokens = Tokens::new(PUBLIC_URL, signing_keys::provide(database, master).await?);
         Ok(Self { tokens, members, targets: vec![], issued: None })
     }

@@ -153,7 +153,7 @@ async fn listen(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListen
 struct Front {
     server: JoinHandle<std::io::Result<()>>,
     keys: JoinHandle<()>,
-    writers: JoinHandle<()>,
+    writer: JoinHandle<()>,
     stop: CancellationToken,
     database: ApiDatabase,
     log: Log,
@@ -223,7 +223,7 @@ impl Node {
         database.self_check().await.context("starting the API")?;
         let on_commit = Api::doorbell(&bus);
         let keys = signing_keys::provide(&database, &settings.master_secret).await.context("starting the API")?;
-        let (log, writers) = Log::start(&database, &settings.log, on_commit.clone()).await?;
+        let (log, writer) = Log::start(&database, &settings.log, on_commit.clone());
         let listener = listen("CONVOLOG_LISTEN", settings.listen).await?;
         let address = listener.local_addr()?;
         let issuer = settings.public_url.unwrap_or_else(|| format!("http://{address}"));
@@ -244,7 +244,7 @@ impl Node {
         let server = store::spawn("api", api::serve(listener, app.clone(), settings.server, stop.clone()));
         self.address = Some(address);
         self.app = Some(app);
-        self.front = Some(Front { server, keys, writers, stop, database, log, on_commit });
+        self.front = Some(Front { server, keys, writer, stop, database, log, on_commit });
         Ok(())
     }
 
@@ -263,15 +263,15 @@ impl Node {
         self.front.as_ref().map(|front| (&front.database, &front.log, &front.on_commit))
     }
 
-    /// Finishes the requests under way, then what the writers have taken on (also for clients that are gone), then relay
+    /// Finishes the requests under way, then what the writer has taken on (also for clients that are gone), then relay
     /// and projector. Clients cannot hold it for longer than the server's grace, a stuck database can.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        if let Some(Front { server, keys, writers, stop, database, log, on_commit }) = self.front.take() {
+        if let Some(Front { server, keys, writer, stop, database, log, on_commit }) = self.front.take() {
             stop.cancel();
             server.await??;
             keys.await?;
             drop((self.app.take(), log, on_commit));
-            writers.await?;
+            writer.await?;
             database.close().await;
         }
         self.stop_workers.cancel();

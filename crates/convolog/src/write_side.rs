@@ -1,4 +1,4 @@
-//! The write side of a tool: it appends through writers of its own process, to the services that it has attached to.
+//! The write side of a tool: it appends through a writer of its own process, to the services that it has attached to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ const NATS_PATIENCE: Duration = Duration::from_secs(2);
 pub struct WriteSide {
     /// As the API's role.
     pub database: ApiDatabase,
-    /// Its writers are this process' own.
+    /// Its writer is this process' own.
     pub log: Log,
     /// The doorbell, if there is NATS.
     pub on_commit: OnCommit,
-    writers: JoinHandle<()>,
+    writer: JoinHandle<()>,
     bus: Option<Bus>,
 }
 
@@ -40,18 +40,18 @@ impl WriteSide {
             None => None,
         };
         let on_commit = bus.as_ref().map_or_else(|| Arc::new(|_: &_| {}) as OnCommit, Api::doorbell);
-        // One tenant, and a tenant is always with one writer.
-        let settings = LogSettings { writers: 1, ..LogSettings::default() };
-        let (log, writers) = Log::start(&database, &settings, on_commit.clone()).await?;
-        Ok(Self { database, log, on_commit, writers, bus })
+        // One tenant, and a tenant is in one commit at a time.
+        let settings = LogSettings { connections: 1, ..LogSettings::default() };
+        let (log, writer) = Log::start(&database, &settings, on_commit.clone());
+        Ok(Self { database, log, on_commit, writer, bus })
     }
 
-    /// Waits for the writers; clones of the log must be gone. Then tells the relay once more how far the log is, because
+    /// Waits for the writer; clones of the log must be gone. Then tells the relay once more how far the log is, because
     /// what was rung before there was a connection has not been heard.
     pub async fn close(self, grown: Option<(TenantId, u64)>) -> anyhow::Result<()> {
-        let Self { database, log, on_commit, writers, bus } = self;
+        let Self { database, log, on_commit, writer, bus } = self;
         drop(log);
-        writers.await?;
+        writer.await?;
         if let (Some(bus), Some(grown)) = (bus, grown)
             && bus.ready(NATS_PATIENCE).await
         {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::socket::{self, Socket};
-use super::stalled::{hold_head, patient};
+use super::stalled::{hold_head, patient, waiting_for_locks};
 use super::{anonymous, assert_problem, head, until_wait_for_locks};
 
 /// Sessions are not read as long as this lives.
@@ -85,26 +85,53 @@ async fn a_stalled_writer_takes_on_so_many_bytes_and_refuses_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stalled_tenant_does_not_stop_the_others_of_its_writer() {
-    // With the lock's time-out of production.
-    let log = LogSettings { writers: 1, ..LogSettings::default() };
-    let world = World::with(WorldSettings { log, ..WorldSettings::default() }).await;
-    let (user, other) = (world.tenant().await, world.tenant().await);
-    let (session, others) = (user.start_session().await, other.start_session().await);
+async fn a_stalled_tenant_does_not_stop_the_others() {
+    let (world, user, session) = patient(WorldSettings::default()).await;
+    let other = world.tenant().await;
+    let others = other.start_session().await;
     let (before, others_before) = (head(&world, user.tenant).await, head(&world, other.tenant).await);
     let lock = hold_head(&world, &user).await;
-    let (stuck, fine) = (say(&user, session, "x", 20), say(&other, others, "x", 20));
-    for reply in join_all(fine).await {
+    let mut stuck = say(&user, session, "x", 1);
+    until_wait_for_locks(&world, 1).await;
+    stuck.extend(say(&user, session, "x", 19));
+    for reply in join_all(say(&other, others, "x", 20)).await {
+        assert_eq!(reply.unwrap().status, 201);
+    }
+    assert_eq!(head(&world, other.tenant).await, others_before + 20);
+    assert_eq!((answered(&stuck), head(&world, user.tenant).await), (0, before));
+    // Whoever waits with it is told to come again, if the test was slow.
+    lock.rollback().await.unwrap();
+    for reply in join_all(stuck).await {
         let reply = reply.unwrap();
         assert!(reply.status == 201 || reply.code() == "overloaded", "{}", reply.body);
     }
+    world.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_tenant_is_tried_once_and_who_shared_its_commit_is_stored() {
+    let log = LogSettings { connections: 1, ..LogSettings::default() };
+    // Less than it would take to try all that are stuck, one after the other.
+    let server = ServerSettings { request_timeout: Duration::from_secs(10), ..ServerSettings::default() };
+    let settings = WorldSettings { log, server, ..WorldSettings::default() };
+    let (world, user, _) = waiting_for_locks("700ms", settings).await;
+    let other = world.tenant().await;
+    let others = other.start_session().await;
+    let before = head(&world, user.tenant).await;
+    let lock = hold_head(&world, &user).await;
+    // Nothing has to be read for these, so all of them are ready to go.
+    let start = json!({"mode": "text"});
+    let stuck = (0..40).map(|_| user.post("/v1/sessions", &start));
+    let fine = say(&other, others, "x", 20);
     for reply in join_all(stuck).await {
-        assert_problem(&reply.unwrap(), 503, "overloaded");
+        assert_problem(&reply, 503, "overloaded");
+    }
+    for reply in join_all(fine).await {
+        assert_eq!(reply.unwrap().status, 201);
     }
     assert_eq!(head(&world, user.tenant).await, before);
-    assert!(head(&world, other.tenant).await > others_before);
     lock.rollback().await.unwrap();
-    assert_eq!(user.say(session, "again").await.status, 201);
+    assert_eq!(user.post("/v1/sessions", &start).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

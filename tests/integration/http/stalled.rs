@@ -7,11 +7,16 @@ use uuid::Uuid;
 
 /// A world whose API waits for locks as long as the test holds them, on the connections it opens from now on.
 pub(super) async fn patient(settings: WorldSettings) -> (World, User, Uuid) {
+    waiting_for_locks("60s", settings).await
+}
+
+/// A world whose API waits for locks so long, on the connections it opens from now on.
+pub(super) async fn waiting_for_locks(time: &str, settings: WorldSettings) -> (World, User, Uuid) {
     let world = World::with(settings).await;
-    for limit in ["lock_timeout", "transaction_timeout"] {
+    for (limit, time) in [("lock_timeout", time), ("transaction_timeout", "60s")] {
         let name: String =
             sqlx::query_scalar("select current_database()").fetch_one(&world.database.admin).await.unwrap();
-        let sql = format!("alter role convolog_api in database {name} set {limit} = '60s'");
+        let sql = format!("alter role convolog_api in database {name} set {limit} = '{time}'");
         world.database.admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
     }
     let user = world.tenant().await;

@@ -169,7 +169,7 @@ async fn a_claim_is_taken_once_also_within_one_batch_and_from_two_processes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_command_of_a_batch_is_told_what_is_in_its_own_way_and_the_others_are_stored() {
-    let log = LogSettings { writers: 1, ..LogSettings::default() };
+    let log = LogSettings { connections: 1, ..LogSettings::default() };
     let world = World::with(WorldSettings { apis: 2, log, ..WorldSettings::default() }).await;
     let (user, other) = (world.tenant().await, world.tenant().await);
     let [log, log_elsewhere] = [0, 1].map(|node| world.nodes[node].write_side().unwrap().1.clone());

@@ -22,7 +22,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn tenant(&self) -> TenantId {
-        self.job.context().caller.tenant()
+        self.job.tenant()
     }
 
     /// The stream whose version is answered: the first that the command touched.
@@ -54,6 +54,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Of each command.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = TenantId> {
+        self.entries.iter().map(Entry::tenant)
+    }
+
     /// Whether a command with this key is in the batch already; its answer is not known before the commit.
     pub(super) fn has_key_of(&self, job: &dyn Job) -> bool {
         let context = job.context();

@@ -1,7 +1,7 @@
-//! States of streams that a writer knows: committed ones in a bounded cache, those of the batch in hand above it.
+//! States of streams that a writer knows: committed ones in a bounded cache, those of the batches under way above it.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl States {
         }
     }
 
-    /// A command of the batch in hand has moved the stream on.
+    /// A decided command has moved the stream on.
     pub(super) fn advance(&mut self, key: StreamKey, known: Known) {
         self.uncommitted.insert(key, known);
     }
@@ -62,9 +62,9 @@ impl States {
         }
     }
 
-    /// The batch is over: whatever was not committed never was.
-    pub(super) fn end_batch(&mut self) {
-        self.uncommitted.clear();
+    /// Whatever belongs to other tenants than these and was not committed never was.
+    pub(super) fn keep_uncommitted(&mut self, busy: &HashSet<TenantId>) {
+        self.uncommitted.retain(|key, _| busy.contains(&key.tenant));
     }
 
     /// A stream was read from the log.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::TenantId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -46,6 +47,9 @@ pub(super) enum Finish {
 /// A [`TypedJob`] without its types.
 pub(super) trait Job: Send + Sync {
     fn context(&self) -> &CommandContext;
+    fn tenant(&self) -> TenantId {
+        self.context().caller.tenant()
+    }
     fn decide(&mut self, unit: &mut Unit<'_>) -> Verdict;
     /// The receipt of the last decision as JSON.
     fn receipt(&self) -> &str;
@@ -56,8 +60,8 @@ pub(super) trait Job: Send + Sync {
     fn outcome_is_unknown(&mut self);
     /// How long the command has been waiting since it was taken on.
     fn waited(&self) -> Duration;
-    /// Whether a stream may exist although this process has not seen it.
-    fn must_load(&self) -> bool;
+    /// Whether others were faster, so that a stream may exist although this process has not seen it.
+    fn has_lost_race(&self) -> bool;
 }
 
 pub(super) struct TypedJob<R, E, F> {
@@ -163,7 +167,7 @@ where
         self.since.elapsed()
     }
 
-    fn must_load(&self) -> bool {
+    fn has_lost_race(&self) -> bool {
         self.lost_races > 0
     }
 }

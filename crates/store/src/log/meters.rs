@@ -1,4 +1,4 @@
-//! What the writers count: handles that are looked up once, so that counting is an atomic addition.
+//! What the writer counts: handles that are looked up once, so that counting is an atomic addition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Ended {
     }
 }
 
-/// The writers' counters, shared by all writers of a log.
+/// The counters of a log.
 pub(super) struct Meters {
     ended: [Counter; Ended::ALL.len()],
     /// Commands that were decided again because another process had written their stream.
@@ -123,7 +123,7 @@ fn describe() {
         "Commands decided again because another process had written their stream"
     );
     describe_counter!("convolog_append_lost_commits_total", "Commits whose connection to PostgreSQL was lost");
-    describe_counter!("convolog_append_events_total", "Events stored by the writers");
+    describe_counter!("convolog_append_events_total", "Events stored");
     describe_histogram!("convolog_append_commit_seconds", "Time PostgreSQL took to commit a batch of commands");
     describe_histogram!("convolog_append_wait_seconds", "Time a command waited before it went into a batch");
     describe_histogram!("convolog_append_batch_commands", "Commands in one commit");

@@ -1,13 +1,14 @@
 //! The tenant log's front: commands go in as closures over a [`Unit`], answers come out durable.
 //!
-//! `writer` gathers commands into batches and decides them, `unit` is what a command's closure sees, `append` is the
-//! round trip to PostgreSQL, `load` folds cold streams, `refusal` answers what was not
+//! `writer` gathers commands into batches and decides them, `unit` is what a command's closure sees, `commit` takes a batch to
+//! PostgreSQL, `append` is the round trip, `settle` answers; `load` folds cold streams, `refusal` answers what was not
 //! stored, `room` bounds what is taken on; `second_door` appends inside a transaction that also writes tables beside the log.
 
 mod append;
 mod arrays;
 mod batch;
 mod cache;
+mod commit;
 mod job;
 mod ledger;
 mod load;
@@ -15,6 +16,7 @@ mod meters;
 mod refusal;
 mod room;
 mod second_door;
+mod settle;
 mod snapshot;
 mod unit;
 mod writer;
@@ -46,15 +48,15 @@ pub type OnCommit = Arc<dyn Fn(&[(TenantId, u64)]) + Send + Sync>;
 /// How the log works; the defaults are right for one API process.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// Writer tasks, each with a connection of its own. A tenant is always with the same one. By default half as many as there
-    /// are cores: each further one makes the batches smaller and a command dearer (docs/performance.md).
-    pub writers: usize,
-    /// Commands that one writer has taken on and not answered; beyond it they are refused as [`Error::Overloaded`].
-    /// A commit takes up to `max_batch` of them, so the last of the default waits for eight commits.
+    /// Commits that may be under way at a time, each on a connection of its own. By default as many as there are cores, at
+    /// least two: while one waits for the disk, another works.
+    pub connections: usize,
+    /// Commands that were taken on and not answered; beyond it they are refused as [`Error::Overloaded`].
+    /// A commit takes up to `max_batch` of them, so the last of the default waits for sixteen commits.
     pub queue: usize,
     /// Bytes of these commands together, about what their bodies had.
     pub queue_bytes: usize,
-    /// Streams whose state each writer keeps.
+    /// Streams whose state is kept.
     pub cached_streams: usize,
     /// Most commands in one commit.
     pub max_batch: usize,
@@ -65,9 +67,9 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            writers: (std::thread::available_parallelism().map_or(1, NonZeroUsize::get) / 2).max(1),
-            queue: 2048,
-            queue_bytes: 16 * 1024 * 1024,
+            connections: std::thread::available_parallelism().map_or(2, NonZeroUsize::get).max(2),
+            queue: 4096,
+            queue_bytes: 32 * 1024 * 1024,
             cached_streams: 50_000,
             max_batch: 256,
             snapshot_every: 500,
@@ -137,63 +139,44 @@ pub enum ExecuteError<E> {
     Store(Error),
 }
 
-/// The way to append: a handle on the writers of this process, cheap to clone.
+/// The way to append: a handle on the writer of this process, cheap to clone.
 #[derive(Clone)]
 pub struct Log {
-    writers: Arc<[Lane]>,
+    commands: mpsc::UnboundedSender<Box<dyn job::Job>>,
+    room: Arc<Room>,
     meters: Arc<Meters>,
 }
 
-/// The way to one writer.
-struct Lane {
-    commands: mpsc::UnboundedSender<Box<dyn job::Job>>,
-    room: Room,
-}
-
 impl Log {
-    /// Starts the writers. They end, with everything accepted answered, when the last handle is dropped: await the
-    /// returned task for it.
-    pub async fn start(
+    /// Starts the writer. It ends, with everything accepted answered, when the last handle is dropped: await the returned
+    /// task for it.
+    pub fn start(
         database: &ApiDatabase,
         settings: &LogSettings,
         on_commit: OnCommit,
-    ) -> Result<(Self, tokio::task::JoinHandle<()>), Error> {
+    ) -> (Self, tokio::task::JoinHandle<()>) {
         let meters = Meters::register();
-        let mut lanes = Vec::new();
-        let mut tasks = Vec::new();
-        for _ in 0..settings.writers.max(1) {
-            // Bounded by the room, which also counts what the writer has taken out of it.
-            let (commands, receiver) = mpsc::unbounded_channel();
-            let writer = Writer::new(database.clone(), settings.clone(), on_commit.clone(), meters.clone(), receiver);
-            lanes.push(Lane { commands, room: Room::new(settings.queue, settings.queue_bytes) });
-            tasks.push(spawn("writer", writer.run()));
-        }
-        let all = spawn("writers", async move {
-            for task in tasks {
-                if let Err(error) = task.await {
-                    tracing::error!(%error, "a writer has failed; its commands are refused from now on");
-                }
-            }
-        });
-        Ok((Self { writers: lanes.into(), meters }, all))
+        // Bounded by the room, which also counts what the writer has taken out of it.
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let writer = Writer::new(database.clone(), settings.clone(), on_commit, meters.clone(), receiver);
+        let room = Arc::new(Room::new(settings.queue, settings.queue_bytes));
+        let running = spawn("writer", writer.run());
+        (Self { commands, room, meters }, running)
     }
 
     /// Commands that are not answered yet, and about how many bytes they have.
     pub fn waiting(&self) -> (usize, usize) {
-        self.writers
-            .iter()
-            .map(|writer| writer.room.load())
-            .fold((0, 0), |(commands, bytes), (more, more_bytes)| (commands + more, bytes + more_bytes))
+        self.room.load()
     }
 
-    /// Whether all writers are alive.
+    /// Whether the writer is alive.
     pub fn is_running(&self) -> bool {
-        self.writers.iter().all(|writer| !writer.commands.is_closed())
+        !self.commands.is_closed()
     }
 
-    /// Whether no writer takes on anything now: a command would be refused whosever it is.
+    /// Whether nothing is taken on now: a command would be refused whosever it is.
     pub fn is_full(&self) -> bool {
-        self.writers.iter().all(|writer| writer.room.is_full())
+        self.room.is_full()
     }
 
     /// Decides and appends one command; the answer is durable. Dropping the future does not stop the command.
@@ -207,14 +190,13 @@ impl Log {
         E: Send + Sync + 'static,
         F: Fn(&mut Unit<'_>) -> Result<R, Stop<E>> + Send + Sync + 'static,
     {
-        let writer = &self.writers[usize::from(context.caller.tenant().0.as_bytes()[15]) % self.writers.len()];
         let (answer, answered) = oneshot::channel();
-        let place = writer.room.take(context.bytes).ok_or_else(|| {
+        let place = self.room.take(context.bytes).ok_or_else(|| {
             self.meters.ended(Ended::Overloaded);
             ExecuteError::Store(Error::Overloaded)
         })?;
         let job = TypedJob::new(context, decide, place, self.meters.clone(), answer);
-        writer.commands.send(Box::new(job)).map_err(|_ended| ExecuteError::Store(Error::ShuttingDown))?;
+        self.commands.send(Box::new(job)).map_err(|_ended| ExecuteError::Store(Error::ShuttingDown))?;
         match answered.await {
             Ok(answer) => answer,
             // The writer died with the command in its hands.

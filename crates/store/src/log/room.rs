@@ -1,10 +1,10 @@
-//! How much one writer takes on: a bound on commands that are not answered yet, in number and in bytes.
+//! How much a log takes on: a bound on commands that are not answered yet, in number and in bytes.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The room of one writer.
+/// The room of a log.
 pub(super) struct Room {
     commands: Arc<Semaphore>,
     bytes: Arc<Semaphore>,

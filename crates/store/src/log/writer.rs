@@ -1,40 +1,39 @@
-//! A writer: gathers commands while a commit is in flight, decides them one after the other, commits them together.
+//! The writer of a process: gathers commands while commits are under way, decides them one after the other, commits them together.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use domain::DecodeError;
+use domain::{DecodeError, TenantId};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
-use super::append::{Appended, append, failure};
-use super::batch::{Batch, Entry};
+use super::batch::Batch;
 use super::cache::{Known, States, StreamKey};
+use super::commit::{Commit, commit};
 use super::job::{Finish, Job, Verdict};
 use super::load::load;
 use super::meters::Meters;
 use super::refusal::{Review, review};
 use super::unit::{Unit, Work};
-use super::{LogSettings, OnCommit, snapshot};
-use crate::error::{is_connection_end, is_lock_timeout};
+use super::{LogSettings, OnCommit};
 use crate::tasks::spawn;
-use crate::{ApiDatabase, CrashPoint, Error};
+use crate::{ApiDatabase, Error};
 
 /// A batch takes no further command beyond this many bytes of event data.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How often a command is decided again because another process was faster, or its commit's outcome is unknown.
-const MAX_LOST_RACES: u32 = 100;
-/// Longest commit that a writer waits for; the server ends the transaction before (`transaction_timeout`).
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A command that has waited longer than this is refused instead of begun: when commits are stuck, whoever waits behind
 /// them is better told soon, and what they have given up on is not done for nobody.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Pause before trying to connect again.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// Attempts to connect before waiting commands are told that PostgreSQL is away.
-const CONNECT_ATTEMPTS: u32 = 20;
+/// A commit begins beside another when so many commands wait: a smaller one is not worth what each costs beside its commands.
+const WORTH_A_COMMIT: usize = 28;
+/// Or when the last has begun this long ago: it may be stuck.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Attempts to read a stream or a key: more than a pool has connections that may all be dead.
 const READ_ATTEMPTS: u32 = 20;
@@ -47,20 +46,31 @@ enum Report {
 }
 
 pub(super) struct Writer {
-    database: ApiDatabase,
-    settings: LogSettings,
-    on_commit: OnCommit,
-    meters: Arc<Meters>,
+    pub(super) database: ApiDatabase,
+    pub(super) settings: LogSettings,
+    pub(super) on_commit: OnCommit,
+    pub(super) meters: Arc<Meters>,
     commands: mpsc::UnboundedReceiver<Box<dyn Job>>,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     /// Tasks that will report.
     pending_reports: usize,
-    connection: Option<PgConnection>,
-    states: States,
-    next: VecDeque<Box<dyn Job>>,
+    pub(super) states: States,
+    pub(super) next: VecDeque<Box<dyn Job>>,
     /// Commands whose stream is being loaded.
     loading: HashMap<StreamKey, Vec<Box<dyn Job>>>,
+    /// Commands of a batch that was refused as a whole: each goes into a commit of its own.
+    pub(super) alone: VecDeque<Box<dyn Job>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Commit>>,
+    /// The tenants of what is under way: each is in one commit at a time, so commits never wait for each other, and nobody
+    /// decides on what another may yet fail to store.
+    busy: HashSet<TenantId>,
+    /// Commands of busy tenants.
+    behind: VecDeque<Box<dyn Job>>,
+    /// Connections that no commit uses; `None`: not connected yet, or not any more.
+    idle: Vec<Option<PgConnection>>,
+    /// When the last commit has begun.
+    begun: Instant,
 }
 
 impl Writer {
@@ -73,6 +83,7 @@ impl Writer {
     ) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
         let states = States::new(settings.cached_streams, meters.clone());
+        let idle = (0..settings.connections.max(1)).map(|_| None).collect();
         Self {
             database,
             settings,
@@ -82,10 +93,15 @@ impl Writer {
             reports,
             report,
             pending_reports: 0,
-            connection: None,
             states,
             next: VecDeque::new(),
             loading: HashMap::new(),
+            alone: VecDeque::new(),
+            under_way: FuturesUnordered::new(),
+            busy: HashSet::new(),
+            behind: VecDeque::new(),
+            idle,
+            begun: Instant::now(),
         }
     }
 
@@ -93,40 +109,73 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut open = true;
         loop {
-            if self.next.is_empty() {
-                tokio::select! {
-                    biased;
-                    Some(report) = self.reports.recv(), if self.pending_reports > 0 => self.take_report(report),
-                    command = self.commands.recv(), if open => match command {
-                        Some(job) => self.begin(job),
-                        None => open = false,
-                    },
-                    else => break,
-                }
+            self.begin_commits();
+            let has_idle = !self.idle.is_empty();
+            tokio::select! {
+                biased;
+                Some(commit) = self.under_way.next() => self.settle(commit),
+                Some(report) = self.reports.recv(), if self.pending_reports > 0 => self.take_report(report),
+                command = self.commands.recv(), if open && has_idle && self.has_room() => match command {
+                    Some(job) => self.next.push_back(job),
+                    None => open = false,
+                },
+                () = sleep_until(self.begun + PATIENCE), if has_idle && !self.next.is_empty() => {}
+                else => break,
             }
             while let Ok(report) = self.reports.try_recv() {
                 self.take_report(report);
             }
-            while self.next.len() < self.settings.max_batch {
-                match self.commands.try_recv() {
-                    Ok(job) => self.begin(job),
-                    Err(_) => break,
-                }
+            while self.has_room()
+                && let Ok(job) = self.commands.try_recv()
+            {
+                self.next.push_back(job);
             }
-            let batch = self.decide();
-            if !batch.entries.is_empty() {
-                self.commit(batch).await;
-            }
-            self.states.end_batch();
+        }
+        for connection in self.idle.into_iter().flatten() {
+            spawn("close", connection.close());
         }
     }
 
-    fn begin(&mut self, job: Box<dyn Job>) {
-        if job.waited() > MAX_WAIT {
-            job.finish(Finish::Failed(Error::Overloaded));
-        } else {
-            self.next.push_back(job);
+    fn has_room(&self) -> bool {
+        self.next.len() + self.behind.len() < self.settings.max_batch
+    }
+
+    fn begin_commits(&mut self) {
+        while self.is_worth_a_commit()
+            && let Some(connection) = self.idle.pop()
+        {
+            let batch = self.decide();
+            if batch.entries.is_empty() {
+                self.idle.push(connection);
+            } else {
+                self.begin(connection, batch);
+            }
         }
+    }
+
+    fn begin(&mut self, connection: Option<PgConnection>, batch: Batch) {
+        self.begun = Instant::now();
+        self.busy.extend(batch.tenants());
+        self.under_way.push(Box::pin(commit(self.database.clone(), self.meters.clone(), connection, batch)));
+    }
+
+    /// A commit of these tenants has ended. What is left of it goes next, before newcomers, which might be in its way again.
+    pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &[TenantId], rest: Option<Batch>) {
+        for tenant in tenants {
+            self.busy.remove(tenant);
+        }
+        match rest {
+            Some(rest) => self.begin(connection, rest),
+            None => self.idle.push(connection),
+        }
+        self.states.keep_uncommitted(&self.busy);
+        self.behind.append(&mut self.next);
+        std::mem::swap(&mut self.behind, &mut self.next);
+    }
+
+    fn is_worth_a_commit(&self) -> bool {
+        let is_first = self.under_way.is_empty() || self.begun.elapsed() >= PATIENCE;
+        self.next.len() >= if is_first { 1 } else { WORTH_A_COMMIT } || self.alone_at().is_some()
     }
 
     fn take_report(&mut self, report: Report) {
@@ -172,42 +221,57 @@ impl Writer {
     /// Decides what is waiting, as much as fits into one batch.
     fn decide(&mut self) -> Batch {
         let mut batch = Batch::default();
-        let mut deferred = VecDeque::new();
-        while batch.entries.len() < self.settings.max_batch && batch.bytes < MAX_BATCH_BYTES {
-            let Some(mut job) = self.next.pop_front() else { break };
-            if batch.has_key_of(job.as_ref()) {
-                deferred.push_back(job);
-                continue;
-            }
-            let tenant = job.context().caller.tenant();
-            let must_load = job.must_load();
-            let mut unit = Unit { states: &mut self.states, tenant, must_load, work: Work::default() };
-            let verdict = job.decide(&mut unit);
-            let work = unit.work;
-            match verdict {
-                Verdict::Decided if batch.has_claim_of(tenant, &work) => deferred.push_back(job),
-                Verdict::Decided => {
-                    for touched in work.touched.iter().filter(|touched| touched.appended) {
-                        if let Some((known, _)) = &touched.after {
-                            self.states.advance(touched.key, known.clone());
-                        }
-                    }
-                    self.meters.waited(job.waited());
-                    batch.push(job, work);
-                }
-                // Decided on events that may yet fail to be stored.
-                Verdict::Rejected if work.provisional => deferred.push_back(job),
-                Verdict::Rejected => {
-                    let decided_on = decided_on(job.as_ref(), &work);
-                    self.review(job, decided_on, Finish::Rejected);
-                }
-                Verdict::Load => self.load(job, work),
-                Verdict::Failed(error) => job.finish(Finish::Failed(error)),
+        if let Some(job) = self.alone_at().and_then(|at| self.alone.remove(at)) {
+            self.decide_one(job, &mut batch);
+            return batch;
+        }
+        while batch.entries.len() < self.settings.max_batch
+            && batch.bytes < MAX_BATCH_BYTES
+            && let Some(job) = self.next.pop_front()
+        {
+            if job.waited() > MAX_WAIT && !job.has_lost_race() {
+                job.finish(Finish::Failed(Error::Overloaded));
+            } else {
+                self.decide_one(job, &mut batch);
             }
         }
-        deferred.append(&mut self.next);
-        self.next = deferred;
         batch
+    }
+
+    /// The first that is to go alone and may go now.
+    fn alone_at(&self) -> Option<usize> {
+        self.alone.iter().position(|job| !self.busy.contains(&job.tenant()))
+    }
+
+    fn decide_one(&mut self, mut job: Box<dyn Job>, batch: &mut Batch) {
+        let tenant = job.tenant();
+        if self.busy.contains(&tenant) || batch.has_key_of(job.as_ref()) {
+            return self.behind.push_back(job);
+        }
+        let must_load = job.has_lost_race();
+        let mut unit = Unit { states: &mut self.states, tenant, must_load, work: Work::default() };
+        let verdict = job.decide(&mut unit);
+        let work = unit.work;
+        match verdict {
+            Verdict::Decided if batch.has_claim_of(tenant, &work) => self.behind.push_back(job),
+            Verdict::Decided => {
+                for touched in work.touched.iter().filter(|touched| touched.appended) {
+                    if let Some((known, _)) = &touched.after {
+                        self.states.advance(touched.key, known.clone());
+                    }
+                }
+                self.meters.waited(job.waited());
+                batch.push(job, work);
+            }
+            // Decided on events that may yet fail to be stored.
+            Verdict::Rejected if work.provisional => self.behind.push_back(job),
+            Verdict::Rejected => {
+                let decided_on = decided_on(job.as_ref(), &work);
+                self.review(job, decided_on, Finish::Rejected);
+            }
+            Verdict::Load => self.load(job, work),
+            Verdict::Failed(error) => job.finish(Finish::Failed(error)),
+        }
     }
 
     fn load(&mut self, job: Box<dyn Job>, work: Work) {
@@ -249,178 +313,6 @@ impl Writer {
             let _ = report.send(answer);
         });
     }
-
-    /// Answers whether somebody else's lock was in the way of a single command.
-    ///
-    /// What was in the way of the others is answered first, and these are appended then: alone, because a newcomer might be in
-    /// their way again.
-    async fn commit(&mut self, batch: Batch) -> bool {
-        let mut batch = batch;
-        loop {
-            match self.commit_once(batch).await {
-                Committed::Answered { somebody_locked } => return somebody_locked,
-                Committed::Rest(rest) => batch = rest,
-            }
-        }
-    }
-
-    async fn commit_once(&mut self, batch: Batch) -> Committed {
-        let events = batch.entries.iter().map(|entry| entry.events.len()).sum();
-        self.meters.batch(batch.entries.len(), events, batch.bytes);
-        let begun = Instant::now();
-        let appended = self.append(&batch).await;
-        self.meters.committed(begun.elapsed());
-        match appended {
-            Ok(answers) => {
-                CrashPoint::AfterCommit.reached();
-                if let Some(rest) = self.settle(batch, answers) {
-                    return Committed::Rest(rest);
-                }
-            }
-            Err(Failed::NotConnected(error)) => {
-                let mut error = Some(error);
-                for entry in batch.entries {
-                    let error = error.take().map_or(Error::Unavailable(sqlx::Error::PoolTimedOut), Error::from);
-                    entry.job.finish(Finish::Failed(error));
-                }
-            }
-            Err(Failed::Append(error)) if is_connection_end(&error) => {
-                tracing::warn!(%error, commands = batch.entries.len(), "the connection was lost during a commit");
-                self.meters.lost_commits.increment(1);
-                self.connection = None;
-                self.states_are_unsure(&batch);
-                for mut entry in batch.entries {
-                    entry.job.outcome_is_unknown();
-                    self.retry_or(entry.job, |job| job.context().key.is_some(), Error::OutcomeUnknown);
-                }
-            }
-            Err(Failed::Append(error)) if batch.entries.len() > 1 => {
-                tracing::warn!(%error, commands = batch.entries.len(), "a batch failed and is tried command by command");
-                self.commit_singly(batch).await;
-            }
-            Err(Failed::Append(error)) => {
-                self.states_are_unsure(&batch);
-                let locked = is_lock_timeout(&error);
-                let mut error = Some(error);
-                for entry in batch.entries {
-                    let error = error.take().map_or(Error::OutcomeUnknown, failure);
-                    entry.job.finish(Finish::Failed(error));
-                }
-                return Committed::Answered { somebody_locked: locked };
-            }
-        }
-        Committed::Answered { somebody_locked: false }
-    }
-
-    /// Something in the batch makes PostgreSQL refuse it as a whole: find out what, and store the rest.
-    ///
-    /// It was rolled back, so what is known of committed states still holds. Forgetting them would load them again,
-    /// and the commands would come back as the same batch. A tenant whose head is locked by somebody else is tried
-    /// once: each further attempt would keep all others waiting as long.
-    async fn commit_singly(&mut self, batch: Batch) {
-        let jobs: Vec<Box<dyn Job>> = batch.entries.into_iter().map(|entry| entry.job).collect();
-        let waiting = std::mem::take(&mut self.next);
-        let mut locked = HashSet::new();
-        for job in jobs {
-            let tenant = job.context().caller.tenant();
-            if locked.contains(&tenant) {
-                job.finish(Finish::Failed(Error::Overloaded));
-                continue;
-            }
-            self.states.end_batch();
-            self.next.push_back(job);
-            let single = self.decide();
-            if !single.entries.is_empty() {
-                let was_locked = Box::pin(self.commit(single)).await;
-                if was_locked {
-                    locked.insert(tenant);
-                }
-            }
-        }
-        self.next.extend(waiting);
-    }
-
-    async fn append(&mut self, batch: &Batch) -> Result<Vec<Appended>, Failed> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => self.connection.insert(connect(&self.database).await.map_err(Failed::NotConnected)?),
-        };
-        match tokio::time::timeout(COMMIT_TIMEOUT, append(connection, batch)).await {
-            Ok(result) => result.map_err(Failed::Append),
-            Err(_elapsed) => Err(Failed::Append(sqlx::Error::PoolTimedOut)),
-        }
-    }
-
-    /// The batch is answered: keep the states of what was stored, answer the clients, decide again on what has moved. Answers
-    /// what is still to be appended as it is, if anything.
-    fn settle(&mut self, batch: Batch, answers: Vec<Appended>) -> Option<Batch> {
-        let mut grown: HashMap<domain::TenantId, u64> = HashMap::new();
-        let (mut again, mut held) = (Vec::new(), Vec::new());
-        for (entry, answer) in batch.entries.into_iter().zip(answers) {
-            match answer {
-                Appended::Stored { seq, version } => {
-                    let head = grown.entry(entry.tenant()).or_default();
-                    *head = seq.max(*head);
-                    self.meters.events.increment(entry.events.len() as u64);
-                    self.keep(&entry);
-                    entry.job.finish(Finish::Stored { seq, version });
-                }
-                Appended::Replayed { seq, version, receipt } => {
-                    entry.job.finish(Finish::Replayed { seq, version, receipt });
-                }
-                Appended::KeyReused => entry.job.finish(Finish::KeyReused),
-                Appended::Claimed(claim) => entry.job.finish(Finish::Claimed(claim)),
-                Appended::UnknownTenant => entry.job.finish(Finish::Failed(Error::UnknownTenant)),
-                Appended::Conflict => {
-                    self.meters.conflicts.increment(1);
-                    for touched in &entry.touched {
-                        self.states.forget(&touched.key);
-                    }
-                    again.push(entry.job);
-                }
-                Appended::Held => held.push(entry),
-            }
-        }
-        for job in again.into_iter().rev() {
-            self.retry_or(job, |_| true, Error::Overloaded);
-        }
-        if !grown.is_empty() {
-            (self.on_commit)(&grown.into_iter().collect::<Vec<_>>());
-        }
-        (!held.is_empty()).then(|| Batch::of_rest(held, batch.streams))
-    }
-
-    /// Moves the states after a stored command into the cache; now and then also into the database.
-    fn keep(&mut self, entry: &Entry) {
-        for touched in &entry.touched {
-            self.states.commit(&touched.key);
-            let (Some(before), Some((after, fold))) = (touched.expected, &touched.after) else { continue };
-            if before / self.settings.snapshot_every != after.version / self.settings.snapshot_every {
-                let (database, key, known, fold) = (self.database.clone(), touched.key, after.clone(), *fold);
-                let meters = self.meters.clone();
-                spawn("snapshot", async move {
-                    match snapshot::store(&database, key, &known, fold).await {
-                        Ok(()) => meters.snapshots.increment(1),
-                        Err(error) => tracing::debug!(tenant = %key.tenant, %error, "a snapshot was not stored"),
-                    }
-                });
-            }
-        }
-    }
-
-    fn states_are_unsure(&mut self, batch: &Batch) {
-        for key in batch.streams.keys() {
-            self.states.forget(key);
-        }
-    }
-
-    fn retry_or(&mut self, mut job: Box<dyn Job>, may_retry: impl Fn(&dyn Job) -> bool, error: Error) {
-        if may_retry(job.as_ref()) && job.lost_race() <= MAX_LOST_RACES {
-            self.next.push_front(job);
-        } else {
-            job.finish(Finish::Failed(error));
-        }
-    }
 }
 
 /// Reads again when the connection was lost: the pool may hold several that have died together.
@@ -434,27 +326,10 @@ async fn again_when_lost<T, F: Future<Output = Result<T, Error>>>(read: impl Fn(
     read().await
 }
 
-/// What a commit has come to.
-enum Committed {
-    /// Everybody is answered or waits for being decided again.
-    Answered {
-        /// Somebody else's lock was in the way of a single command.
-        somebody_locked: bool,
-    },
-    /// Nothing was stored; those that were in the way of these are answered.
-    Rest(Batch),
-}
-
-enum Failed {
-    /// Nothing was sent.
-    NotConnected(sqlx::Error),
-    Append(sqlx::Error),
-}
-
 /// The streams and versions that a rejection was decided on. Those that were loaded after the command arrived were up to
 /// date in its time, whatever came since.
 fn decided_on(job: &dyn Job, work: &Work) -> Vec<(StreamKey, u64)> {
-    match job.must_load() {
+    match job.has_lost_race() {
         true => vec![],
         false => work.touched.iter().filter_map(|touched| Some((touched.key, touched.expected?))).collect(),
     }
@@ -468,33 +343,5 @@ fn alike(error: &Error) -> Error {
         Error::Unavailable(sqlx::Error::PoolTimedOut)
     } else {
         Error::Overloaded
-    }
-}
-
-/// A connection that no cancelled future has ever touched, with plans that do not depend on what the tables hold
-/// when they are made: a plan cached on an empty log would scan whole tenants.
-async fn connect(database: &ApiDatabase) -> Result<PgConnection, sqlx::Error> {
-    let options = database.pool.connect_options().as_ref().clone().application_name("convolog-writer").options([
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("jit", "off"),
-    ]);
-    let mut attempt = 1;
-    loop {
-        match options.connect().await {
-            Ok(connection) => return Ok(connection),
-            Err(error) if attempt == CONNECT_ATTEMPTS => return Err(error),
-            Err(error) => tracing::debug!(%error, attempt, "PostgreSQL is away"),
-        }
-        attempt += 1;
-        tokio::time::sleep(RECONNECT_PAUSE).await;
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            spawn("close", connection.close());
-        }
     }
 }
