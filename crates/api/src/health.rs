@@ -61,7 +61,7 @@ pub(crate) const READY: About = About {
 /// Commands can be stored and tenants are kept apart, checked on a live connection. NATS is not needed for that.
 pub(crate) async fn ready(State(api): State<Api>) -> Result<Json<Ready>, Error> {
     if !api.inner.log.is_running() {
-        return Err(Error::new(Code::Overloaded, "The log's writers are not running."));
+        return Err(Error::new(Code::Overloaded, "The log's writer is not running."));
     }
     api.self_check().await.map_err(|cause| {
         Error::new(Code::Overloaded, "The database is not available, or does not keep tenants apart.").caused_by(cause)
@@ -114,7 +114,7 @@ pub(crate) async fn detail(State(api): State<Api>, _: Operator) -> Detail {
         isolation,
         nats: if inner.bus.is_connected() { Ok(()) } else { Err("trying again for ever".to_owned()) },
         process: Some(ProcessFacts {
-            writers_running: inner.log.is_running(),
+            writer_running: inner.log.is_running(),
             waiting_commands: inner.log.waiting().0,
             pool: inner.database.pool_use(),
         }),

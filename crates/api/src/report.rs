@@ -95,9 +95,9 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, store::Error>>) -> Res
 /// What a process knows of itself.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ProcessFacts {
-    /// Whether all writers take commands.
-    pub writers_running: bool,
-    /// Commands that the writers have taken on and not answered yet.
+    /// Whether the writer takes commands.
+    pub writer_running: bool,
+    /// Commands that the writer has taken on and not answered yet.
     pub waiting_commands: usize,
     /// Connections of the API's pool.
     #[serde(serialize_with = "pool")]
@@ -266,7 +266,7 @@ fn reasons(Facts { database, isolation, nats, process }: &Facts) -> Vec<Reason> 
         (Ok(_), Err(error)) => say(Status::Failing, "isolation", format!("tenants may not be kept apart: {error}")),
         (Ok(_), Ok(())) => {}
     }
-    if process.is_some_and(|process| !process.writers_running) {
+    if process.is_some_and(|process| !process.writer_running) {
         say(Status::Failing, "writers_ended", "a writer has ended; its commands are refused".to_owned());
     }
     if let Err(error) = nats {
@@ -324,7 +324,7 @@ mod tests {
             snapshot: Ok(Some(Snapshot { age: Duration::from_secs(1), transactions: 5 })),
         };
         let pool = PoolUse { idle: 1, in_use: 0, max: 8 };
-        let process = Some(ProcessFacts { writers_running: true, waiting_commands: 0, pool });
+        let process = Some(ProcessFacts { writer_running: true, waiting_commands: 0, pool });
         Facts { database: Arc::new(database), isolation: Ok(()), nats: Ok(()), process }
     }
 
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn without_postgresql_isolation_or_writers_it_fails_and_says_so_first() {
+    fn without_postgresql_isolation_or_a_writer_it_fails_and_says_so_first() {
         let codes = |facts: Facts| {
             let report = Report::of(facts);
             assert_eq!(report.status, Status::Failing);
@@ -388,7 +388,7 @@ mod tests {
         );
         assert_eq!(codes(Facts { isolation: Err("a leak".into()), ..fine() }), ["isolation"]);
         let mut dead = fine();
-        dead.process.as_mut().unwrap().writers_running = false;
+        dead.process.as_mut().unwrap().writer_running = false;
         dead.nats = Err("gone".into());
         assert_eq!(codes(dead), ["writers_ended", "nats_unavailable"]);
     }

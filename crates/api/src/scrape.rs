@@ -69,7 +69,7 @@ impl ScrapeMeters {
     pub(crate) fn register() -> Self {
         describe_gauge!(
             "convolog_append_waiting_commands",
-            "Commands that the writers have taken on and not answered yet"
+            "Commands that the writer has taken on and not answered yet"
         );
         describe_gauge!("convolog_append_waiting_bytes", "About the bytes of those commands");
         describe_gauge!("convolog_reads_waiting", "Reads that wait for the read tables to reach their min_seq");

@@ -15,8 +15,8 @@ pub enum Error {
     /// A bounded queue is full, no connection became free in time, or a stream is too contended: try again later.
     #[error("too much work is waiting")]
     Overloaded,
-    /// The writers have ended, because the process is shutting down.
-    #[error("the writers have ended")]
+    /// The writer has ended, because the process is shutting down.
+    #[error("the writer has ended")]
     ShuttingDown,
     /// The encoded event would be larger than [`domain::MAX_ENCODED_EVENT`].
     #[error("the encoded event would have {bytes} bytes or more")]

@@ -1,4 +1,4 @@
-//! Convolog on PostgreSQL: the tenant log and its writers, tenant-scoped transactions, leases; the only crate that appends.
+//! Convolog on PostgreSQL: the tenant log and its writer, tenant-scoped transactions, leases; the only crate that appends.
 //!
 //! Tenant rows are reached through [`TenantTx`] (one tenant, the API) or [`TenantsTx`] (many tenants, the projector),
 //! never through a pool: a query without tenant context cannot be written outside this crate.

@@ -30,8 +30,9 @@ const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// A command that has waited longer than this is refused instead of begun: when commits are stuck, whoever waits behind
 /// them is better told soon, and what they have given up on is not done for nobody.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// A commit begins beside another when so many commands wait: a smaller one is not worth what each costs beside its commands.
-const WORTH_A_COMMIT: usize = 28;
+/// A commit begins beside another when so many commands wait. Smaller ones keep the cores busier, and do no more: each commit
+/// costs PostgreSQL as much as ten commands (docs/adr/0003-writers-decide.md).
+const WORTH_A_COMMIT: usize = 80;
 /// Or when the last has begun this long ago: it may be stuck.
 const PATIENCE: Duration = Duration::from_millis(10);
 
