@@ -74,16 +74,24 @@ pub(crate) async fn read_page(read: &mut Read, wanted: Wanted) -> Result<EventPa
     }
     let (mut events, mut bytes, mut last) = (Vec::new(), 0, after);
     let mut rows = rows.fetch(read.connection());
+    let mut is_full = false;
     while let Some(row) = rows.try_next().await? {
-        let event = Encoded::new(event_from_row(&row)?)?;
+        let event = match event_from_row(&row) {
+            // The page ends before it, and the next one with the error: nobody is shown a log with a hole.
+            Err(store::Error::Decode(_)) if !events.is_empty() => {
+                is_full = true;
+                break;
+            }
+            event => Encoded::new(event?)?,
+        };
         (last, bytes) = (event.seq, bytes + event.json.len());
         events.push(event);
-        if bytes > wanted.bytes {
+        is_full = bytes > wanted.bytes || events.len() == usize::from(wanted.events);
+        if is_full {
             break;
         }
     }
-    let full = bytes > wanted.bytes || events.len() == usize::from(wanted.events);
-    Ok(EventPage { events, next_after: if full { last } else { scanned }, head })
+    Ok(EventPage { events, next_after: if is_full { last } else { scanned }, head })
 }
 
 /// The parameter `after`: a number that a log can have.

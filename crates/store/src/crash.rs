@@ -22,11 +22,13 @@ pub enum CrashPoint {
     BeforeSwapCommit,
     /// Some rows of a rebuild are read, others still to be replaced.
     BetweenSwaps,
+    /// An event is discarded, its stream is parked still.
+    AfterDiscard,
 }
 
 impl CrashPoint {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AfterCommit,
         Self::AfterRegistration,
         Self::AfterPublish,
@@ -36,6 +38,7 @@ impl CrashPoint {
         Self::BetweenPages,
         Self::BeforeSwapCommit,
         Self::BetweenSwaps,
+        Self::AfterDiscard,
     ];
 
     /// Its name, as [`VARIABLE`] gives it.
@@ -50,6 +53,7 @@ impl CrashPoint {
             Self::BetweenPages => "between-pages",
             Self::BeforeSwapCommit => "before-swap-commit",
             Self::BetweenSwaps => "between-swaps",
+            Self::AfterDiscard => "after-discard",
         }
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::log::{Appending, Claim, CommandContext, OnCommit};
 use crate::tasks::spawn;
-use crate::{ApiDatabase, Error, TenantTx};
+use crate::{ApiDatabase, CrashPoint, Error, TenantTx};
 
 /// What is to be discarded: the event at which a stream is parked.
 #[derive(Clone, Debug)]
@@ -68,6 +68,7 @@ async fn write(database: &ApiDatabase, on_commit: &OnCommit, discard: Discard) -
     }
     project(&mut tx, tenant, (parked, stream), seq).await?;
     let seq = tx.commit_appended(on_commit, seq).await?;
+    CrashPoint::AfterDiscard.reached();
     Ok(DiscardOutcome::Done { seq })
 }
 

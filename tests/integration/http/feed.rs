@@ -123,6 +123,34 @@ async fn a_rare_category_is_found_however_far_apart_its_events_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_feed_ends_before_an_event_that_cannot_be_read_and_leaves_none_out() {
+    let world = World::with(WorldSettings { relay: false, projector: false, ..WorldSettings::default() }).await;
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    for content in ["before", "damaged", "after"] {
+        assert_eq!(user.say(session, content).await.status, 201);
+    }
+    let whole = follow(&user, "limit=200").await;
+    let before = whole.iter().position(|event| event.contains("damaged")).unwrap();
+    let (last, head) = (before as u64, whole.len() as u64);
+    let damaged = last + 1;
+    let set = "update events e set meta = $3::json from events former
+               where (e.tenant_id, e.seq) = ($1, $2) and (former.tenant_id, former.seq) = ($1, $2)
+               returning former.meta::text";
+    let damage = async |meta: &str| -> String {
+        let former = sqlx::query_scalar(set).bind(user.tenant).bind(damaged.cast_signed()).bind(meta);
+        former.fetch_one(&world.database.admin).await.unwrap()
+    };
+    let meta = damage(r#"{"actor": "nobody"}"#).await;
+    assert_eq!(page(&user, "limit=200").await, (whole[..before].to_vec(), last, head));
+    assert_eq!(page(&user, &format!("category=session&after={}", last - 1)).await.1, last);
+    assert_problem(&user.get(&format!("/v1/events?after={last}")).await, 500, "internal");
+    assert_eq!(page(&user, &format!("after={damaged}")).await.0, whole[before + 1..]);
+    damage(&meta).await;
+    assert_eq!(follow(&user, "limit=200").await, whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_large_events_ends_early_and_goes_on_where_it_ended() {
     let world = World::with(WorldSettings { relay: false, projector: false, ..WorldSettings::default() }).await;
     let user = world.tenant().await;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::process::servers::{Client, Process, field};
-use crate::process::system::{PROJECTOR, Servers, text, until};
+use crate::process::system::{API, PROJECTOR, Servers, text, until};
 use crate::process::try_request;
 use bus::{Bus, User};
 use sqlx::PgConnection;
@@ -18,6 +18,7 @@ enum Victim {
     Api,
     Projector,
     Replay,
+    Discard,
 }
 
 fn victim(point: CrashPoint) -> Victim {
@@ -28,6 +29,7 @@ fn victim(point: CrashPoint) -> Victim {
         | CrashPoint::BeforeRowsCommit
         | CrashPoint::AfterRowsCommit => Victim::Projector,
         CrashPoint::BetweenPages | CrashPoint::BeforeSwapCommit | CrashPoint::BetweenSwaps => Victim::Replay,
+        CrashPoint::AfterDiscard => Victim::Discard,
     }
 }
 
@@ -186,7 +188,8 @@ async fn a_projector_dies(point: CrashPoint) {
         | CrashPoint::AfterRegistration
         | CrashPoint::BetweenPages
         | CrashPoint::BeforeSwapCommit
-        | CrashPoint::BetweenSwaps => unreachable!("of another process"),
+        | CrashPoint::BetweenSwaps
+        | CrashPoint::AfterDiscard => unreachable!("of another process"),
     }
     town.settle().await;
     if let Some(posted) = &posted {
@@ -199,8 +202,8 @@ async fn a_projector_dies(point: CrashPoint) {
     town.verify();
 }
 
-/// Makes the log of the only tenant so long that its rows are rebuilt in several pages and swaps.
-async fn lengthen(town: &mut Town) {
+/// Starts a session in the log of the only tenant, with one message and so many more like it.
+async fn lengthen_by(town: &mut Town, more: i32) {
     let (session, _) = town.client.start_session(&town.api);
     let headers = format!("authorization: Bearer {}\r\n", town.client.token);
     let message = r#"{"role":"user","content":"again and again"}"#;
@@ -211,15 +214,17 @@ async fn lengthen(town: &mut Town) {
         insert into events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta, occurred_at, recorded_at)
         select e.tenant_id, e.seq + n, e.category, e.stream_id, e.version + n, gen_random_uuid(), e.name, e.schema,
                replace(e.data::text, e.data->>'message_id', gen_random_uuid()::text)::json, e.meta, e.occurred_at, e.recorded_at
-        from (select * from events where name = 'message_posted') e, generate_series(1, 22000) n;
-        update tenant_heads set seq = (select max(seq) from events)";
-    sqlx::raw_sql(sql).execute(&mut town.admin).await.unwrap();
+        from (select * from events where name = 'message_posted') e, generate_series(1, $1) n";
+    sqlx::query(sql).bind(more).execute(&mut town.admin).await.unwrap();
+    let head = "update tenant_heads set seq = (select max(seq) from events)";
+    sqlx::query(head).execute(&mut town.admin).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_dies_anywhere_goes_on_where_it_was_and_shows_nobody_half_of_a_row() {
     let mut town = Town::found().await;
-    lengthen(&mut town).await;
+    // So long that its rows are rebuilt in several pages and swaps.
+    lengthen_by(&mut town, 22_000).await;
     town.settle().await;
     let rows = town.number("select count(*) from messages").await;
     assert_eq!(rows, 22_001);
@@ -244,5 +249,35 @@ async fn a_replay_that_dies_anywhere_goes_on_where_it_was_and_shows_nobody_half_
     assert_eq!(whole.status.code(), Some(0), "{}", text(&whole));
     assert!(text(&whole).contains("before"), "it began anew: {}", text(&whole));
     assert_eq!(town.number(spoilt).await, 0);
+    town.verify();
+}
+
+/// An event that cannot be projected, behind the only message of the only session; answers tenant and session.
+async fn poison(town: &mut Town) -> (String, String) {
+    lengthen_by(town, 1).await;
+    let sql = "update events set data = '{\"role\": 7}' where seq = (select max(seq) from events)
+               returning tenant_id::text, stream_id::text";
+    sqlx::query_as(sql).fetch_one(&mut town.admin).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_discards_and_dies_has_the_projector_let_the_stream_go_on() {
+    let mut town = Town::found().await;
+    let (tenant, session) = poison(&mut town).await;
+    town.settle().await;
+    let parked = "select count(*) from dead_letters";
+    assert_eq!(town.number(parked).await, 1);
+    for point in points_of(Victim::Discard) {
+        let arguments = ["dead-letters", "discard", &tenant, &session, "--reason", "broken"];
+        let mut discard = to_crash_at(town.servers.command(&arguments, &[API.0, PROJECTOR.0]), point);
+        let status = discard.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), None, "{point:?}: it has ended by itself");
+        assert_eq!(town.number("select count(*) from discarded_events").await, 1);
+        assert_eq!(town.number(parked).await, 1, "{point:?}");
+    }
+    let projector = Process::start(town.servers.projector());
+    until("the stream goes on", async || town.number(parked).await == 0).await;
+    drop(projector);
+    town.settle().await;
     town.verify();
 }
