@@ -153,8 +153,11 @@ impl Projector {
                 subscribed = subscribed(&mut self.subscribing) => self.subscribed(subscribed).await,
                 Some(done) = self.catch_ups.join_next(), if !self.catch_ups.is_empty() => self.caught_up(done),
                 () = sweep.tick() => {
-                    let slice = sweep.next_slice(&self.held.shards());
-                    self.sweep(&slice, self.events.is_some()).await;
+                    let mut shards = sweep.next_slice(&self.held.shards());
+                    // Whoever was behind in the last one is looked at again, and not only when its turn comes.
+                    let suspects = self.suspects.keys().filter(|tenant| self.held.epoch_of(**tenant).is_some());
+                    shards.extend(suspects.map(|tenant| number(&tenant.shard())));
+                    self.sweep(&shards, self.events.is_some()).await;
                     self.release();
                 }
                 _ = quick.tick() => {
@@ -449,7 +452,8 @@ impl Projector {
                     }
                     behind.push((tenant, head));
                 }
-                None if self.live.is_unknown(tenant) => behind.push((tenant, head)),
+                // Whoever is busy with it may have read less than that, and what was published meanwhile may not come.
+                None if !hints_arrive || self.live.is_unknown(tenant) => behind.push((tenant, head)),
                 None => {}
             }
         }

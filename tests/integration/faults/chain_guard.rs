@@ -30,7 +30,7 @@ pub(crate) async fn world_that_only_hears() -> (World, Bus) {
 }
 
 /// From then on nothing but a message tells the projector of an event.
-async fn wait_for_the_subscription(world: &World) {
+pub(super) async fn wait_for_the_subscription(world: &World) {
     let raw = client(world, NatsUser::Relay).await;
     eventually("the projector subscribes", async || {
         let info = raw.request("$JS.API.STREAM.INFO.EVENTS", "".into()).await.unwrap();

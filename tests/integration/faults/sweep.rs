@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use convolog::node::{Node, NodeSettings};
+use sqlx::Executor as _;
 use tests::{User, World, WorldSettings};
 
+use super::chain_guard::wait_for_the_subscription;
 use super::load::{Load, assert_all_are_read};
 use super::oracle::assert_rows_are_those_of_the_log;
 use super::outside::{logs, stream_content};
+use crate::http::stalled::let_wait_for_locks;
+use crate::http::until_wait_for_locks;
 
 async fn world_of(settings: &[WorldSettings], edit: impl Fn(usize, &mut NodeSettings)) -> World {
     let mut world = World::with(WorldSettings { apis: 0, ..WorldSettings::default() }).await;
@@ -81,6 +85,30 @@ async fn lost_messages_are_found_by_the_sweep() {
     for _ in 0..3 {
         sees_its_own_writes(&user).await;
     }
+    assert_rows_are_those_of_the_log(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_before_the_subscription_is_found_also_when_its_tenant_is_being_caught_up() {
+    let mut world = world_of(&[], |_, _| {}).await;
+    make_the_stream(&world).await;
+    world.nats.kill().await.unwrap();
+    let_wait_for_locks(&world, "convolog_projector", "60s").await;
+    // Nobody publishes, and after the first look nobody sweeps.
+    let mut settings = world.node_settings(&WorldSettings { relay: false, ..WorldSettings::default() }, true);
+    settings.projector.as_mut().unwrap().sweep = Duration::from_secs(3600);
+    world.nodes.push(Node::start(settings).await.unwrap());
+    let user = world.tenant().await;
+    let session = user.start_session().await;
+    world.drain().await;
+    let mut lock = world.database.admin.begin().await.unwrap();
+    lock.execute("lock table messages in access exclusive mode").await.unwrap();
+    user.say(session, "is being projected").await;
+    until_wait_for_locks(&world, 1).await;
+    user.say(session, "comes too late for that").await;
+    world.nats.start_again().await.unwrap();
+    wait_for_the_subscription(&world).await;
+    lock.rollback().await.unwrap();
     assert_rows_are_those_of_the_log(&world).await;
 }
 

@@ -25,7 +25,7 @@ mod sign_ins;
 mod signing_keys;
 mod sizes;
 mod socket;
-mod stalled;
+pub(crate) mod stalled;
 mod stolen;
 mod tenant;
 mod tokens;

@@ -13,16 +13,21 @@ pub(super) async fn patient(settings: WorldSettings) -> (World, User, Uuid) {
 /// A world whose API waits for locks so long, on the connections it opens from now on.
 pub(super) async fn waiting_for_locks(time: &str, settings: WorldSettings) -> (World, User, Uuid) {
     let world = World::with(settings).await;
-    for (limit, time) in [("lock_timeout", time), ("transaction_timeout", "60s")] {
-        let name: String =
-            sqlx::query_scalar("select current_database()").fetch_one(&world.database.admin).await.unwrap();
-        let sql = format!("alter role convolog_api in database {name} set {limit} = '{time}'");
-        world.database.admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
-    }
+    let_wait_for_locks(&world, "convolog_api", time).await;
     let user = world.tenant().await;
     let session = user.start_session().await;
     world.drain().await;
     (world, user, session)
+}
+
+/// Connections that the role opens from now on wait for locks so long.
+pub(crate) async fn let_wait_for_locks(world: &World, role: &str, time: &str) {
+    let database = "select current_database()";
+    let database: String = sqlx::query_scalar(database).fetch_one(&world.database.admin).await.unwrap();
+    for (limit, time) in [("lock_timeout", time), ("transaction_timeout", "60s")] {
+        let sql = format!("alter role {role} in database {database} set {limit} = '{time}'");
+        world.database.admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
 }
 
 /// Nothing is appended to the tenant's log as long as this lives.
