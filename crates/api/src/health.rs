@@ -114,7 +114,7 @@ pub(crate) async fn detail(State(api): State<Api>, _: Operator) -> Detail {
         isolation,
         nats: if inner.bus.is_connected() { Ok(()) } else { Err("trying again for ever".to_owned()) },
         process: Some(ProcessFacts {
-            writer_running: inner.log.is_running(),
+            writers_running: inner.log.is_running(),
             waiting_commands: inner.log.waiting().0,
             pool: inner.database.pool_use(),
         }),

@@ -96,7 +96,7 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, store::Error>>) -> Res
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ProcessFacts {
     /// Whether the writer takes commands.
-    pub writer_running: bool,
+    pub writers_running: bool,
     /// Commands that the writer has taken on and not answered yet.
     pub waiting_commands: usize,
     /// Connections of the API's pool.
@@ -266,8 +266,8 @@ fn reasons(Facts { database, isolation, nats, process }: &Facts) -> Vec<Reason> 
         (Ok(_), Err(error)) => say(Status::Failing, "isolation", format!("tenants may not be kept apart: {error}")),
         (Ok(_), Ok(())) => {}
     }
-    if process.is_some_and(|process| !process.writer_running) {
-        say(Status::Failing, "writers_ended", "a writer has ended; its commands are refused".to_owned());
+    if process.is_some_and(|process| !process.writers_running) {
+        say(Status::Failing, "writers_ended", "the writer has ended; commands are refused".to_owned());
     }
     if let Err(error) = nats {
         say(Status::Degraded, "nats_unavailable", format!("NATS is not connected: {error}"));
@@ -324,7 +324,7 @@ mod tests {
             snapshot: Ok(Some(Snapshot { age: Duration::from_secs(1), transactions: 5 })),
         };
         let pool = PoolUse { idle: 1, in_use: 0, max: 8 };
-        let process = Some(ProcessFacts { writer_running: true, waiting_commands: 0, pool });
+        let process = Some(ProcessFacts { writers_running: true, waiting_commands: 0, pool });
         Facts { database: Arc::new(database), isolation: Ok(()), nats: Ok(()), process }
     }
 
@@ -388,7 +388,7 @@ mod tests {
         );
         assert_eq!(codes(Facts { isolation: Err("a leak".into()), ..fine() }), ["isolation"]);
         let mut dead = fine();
-        dead.process.as_mut().unwrap().writer_running = false;
+        dead.process.as_mut().unwrap().writers_running = false;
         dead.nats = Err("gone".into());
         assert_eq!(codes(dead), ["writers_ended", "nats_unavailable"]);
     }
