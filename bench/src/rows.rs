@@ -30,6 +30,8 @@ struct Size {
     raw: Duration,
     warm_up: Duration,
     measured: Duration,
+    /// The same for commands at a steady rate: the slowest hundredth of them is to be more than one stall.
+    paced: Duration,
     tenants: usize,
     sessions: usize,
     /// Events that are rebuilt, at least.
@@ -44,6 +46,7 @@ const QUICK: Size = Size {
     raw: Duration::from_secs(1),
     warm_up: Duration::from_millis(500),
     measured: Duration::from_secs(2),
+    paced: Duration::from_secs(2),
     tenants: 1000,
     sessions: 4,
     rebuilt: 25_000,
@@ -55,7 +58,8 @@ const FULL: Size = Size {
     rounds: 3,
     raw: Duration::from_secs(3),
     warm_up: Duration::from_secs(1),
-    measured: Duration::from_secs(4),
+    measured: Duration::from_secs(3),
+    paced: Duration::from_secs(6),
     tenants: 1000,
     sessions: 20,
     rebuilt: 125_000,
@@ -365,7 +369,7 @@ impl Bench {
         let pace = Pace {
             per_second: PACE,
             warm_up: self.size.warm_up,
-            measured: self.size.measured,
+            measured: self.size.paced,
             read_back,
             nats_url: nats.url,
             nats_passwords: self.services.secrets.nats().clone(),
