@@ -94,7 +94,7 @@ async fn what_is_committed_before_the_subscription_is_found_also_when_its_tenant
     make_the_stream(&world).await;
     world.nats.kill().await.unwrap();
     let_wait_for_locks(&world, "convolog_projector", "60s").await;
-    // Nobody publishes, and after the first look nobody sweeps.
+    // Nobody publishes, and from the subscription on nobody sweeps.
     let mut settings = world.node_settings(&WorldSettings { relay: false, ..WorldSettings::default() }, true);
     settings.projector.as_mut().unwrap().sweep = Duration::from_secs(3600);
     world.nodes.push(Node::start(settings).await.unwrap());

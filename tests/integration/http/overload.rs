@@ -86,7 +86,9 @@ async fn a_stalled_writer_takes_on_so_many_bytes_and_refuses_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_tenant_does_not_stop_the_others() {
-    let (world, user, session) = patient(WorldSettings::default()).await;
+    // Of the tenant more is waiting than one commit takes.
+    let log = LogSettings { max_batch: 8, ..LogSettings::default() };
+    let (world, user, session) = patient(WorldSettings { log, ..WorldSettings::default() }).await;
     let other = world.tenant().await;
     let others = other.start_session().await;
     let (before, others_before) = (head(&world, user.tenant).await, head(&world, other.tenant).await);

@@ -66,8 +66,8 @@ pub(super) struct Writer {
     /// The tenants of what is under way: each is in one commit at a time, so commits never wait for each other, and nobody
     /// decides on what another may yet fail to store.
     busy: HashSet<TenantId>,
-    /// Commands of busy tenants.
-    behind: VecDeque<Box<dyn Job>>,
+    /// Commands of busy tenants. They take no room from the next batch: those of one tenant would keep all others out.
+    behind: HashMap<TenantId, Vec<Box<dyn Job>>>,
     /// Connections that no commit uses; `None`: not connected yet, or not any more.
     idle: Vec<Option<PgConnection>>,
     /// When the last commit has begun.
@@ -100,7 +100,7 @@ impl Writer {
             alone: VecDeque::new(),
             under_way: FuturesUnordered::new(),
             busy: HashSet::new(),
-            behind: VecDeque::new(),
+            behind: HashMap::new(),
             idle,
             begun: Instant::now(),
         }
@@ -138,7 +138,7 @@ impl Writer {
     }
 
     fn has_room(&self) -> bool {
-        self.next.len() + self.behind.len() < self.settings.max_batch
+        self.next.len() < self.settings.max_batch
     }
 
     fn begin_commits(&mut self) {
@@ -164,19 +164,20 @@ impl Writer {
     pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &[TenantId], rest: Option<Batch>) {
         for tenant in tenants {
             self.busy.remove(tenant);
+            for job in self.behind.remove(tenant).into_iter().flatten().rev() {
+                self.next.push_front(job);
+            }
         }
         match rest {
             Some(rest) => self.begin(connection, rest),
             None => self.idle.push(connection),
         }
         self.states.keep_uncommitted(&self.busy);
-        self.behind.append(&mut self.next);
-        std::mem::swap(&mut self.behind, &mut self.next);
     }
 
     fn is_worth_a_commit(&self) -> bool {
-        let is_first = self.under_way.is_empty() || self.begun.elapsed() >= PATIENCE;
-        self.next.len() >= if is_first { 1 } else { WORTH_A_COMMIT } || self.alone_at().is_some()
+        let may_be_small = self.under_way.is_empty() || self.begun.elapsed() >= PATIENCE;
+        self.next.len() >= if may_be_small { 1 } else { WORTH_A_COMMIT } || self.alone_at().is_some()
     }
 
     fn take_report(&mut self, report: Report) {
@@ -247,14 +248,14 @@ impl Writer {
     fn decide_one(&mut self, mut job: Box<dyn Job>, batch: &mut Batch) {
         let tenant = job.tenant();
         if self.busy.contains(&tenant) || batch.has_key_of(job.as_ref()) {
-            return self.behind.push_back(job);
+            return self.wait_behind(job);
         }
         let must_load = job.has_lost_race();
         let mut unit = Unit { states: &mut self.states, tenant, must_load, work: Work::default() };
         let verdict = job.decide(&mut unit);
         let work = unit.work;
         match verdict {
-            Verdict::Decided if batch.has_claim_of(tenant, &work) => self.behind.push_back(job),
+            Verdict::Decided if batch.has_claim_of(tenant, &work) => self.wait_behind(job),
             Verdict::Decided => {
                 for touched in work.touched.iter().filter(|touched| touched.appended) {
                     if let Some((known, _)) = &touched.after {
@@ -265,7 +266,7 @@ impl Writer {
                 batch.push(job, work);
             }
             // Decided on events that may yet fail to be stored.
-            Verdict::Rejected if work.provisional => self.behind.push_back(job),
+            Verdict::Rejected if work.provisional => self.wait_behind(job),
             Verdict::Rejected => {
                 let decided_on = decided_on(job.as_ref(), &work);
                 self.review(job, decided_on, Finish::Rejected);
@@ -273,6 +274,11 @@ impl Writer {
             Verdict::Load => self.load(job, work),
             Verdict::Failed(error) => job.finish(Finish::Failed(error)),
         }
+    }
+
+    /// Until the commit of its tenant has ended.
+    fn wait_behind(&mut self, job: Box<dyn Job>) {
+        self.behind.entry(job.tenant()).or_default().push(job);
     }
 
     fn load(&mut self, job: Box<dyn Job>, work: Work) {
