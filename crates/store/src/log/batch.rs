@@ -47,6 +47,7 @@ impl Entry {
 pub(super) struct Batch {
     pub(super) entries: Vec<Entry>,
     pub(super) streams: Streams,
+    pub(super) tenants: HashSet<TenantId>,
     keys: HashSet<(TenantId, Uuid, String)>,
     claims: HashSet<(TenantId, String)>,
     pub(super) bytes: usize,
@@ -54,11 +55,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Of each command.
-    pub(super) fn tenants(&self) -> impl Iterator<Item = TenantId> {
-        self.entries.iter().map(Entry::tenant)
-    }
-
     /// Whether a command with this key is in the batch already; its answer is not known before the commit.
     pub(super) fn has_key_of(&self, job: &dyn Job) -> bool {
         let context = job.context();
@@ -77,14 +73,16 @@ impl Batch {
         let touched: HashSet<StreamKey> =
             entries.iter().flat_map(|entry| &entry.touched).map(|touched| touched.key).collect();
         streams.retain(|key, _| touched.contains(key));
+        let tenants = entries.iter().map(Entry::tenant).collect();
         let bytes = entries.iter().map(|entry| bytes(&entry.events)).sum();
-        Self { entries, streams, bytes, ..Self::default() }
+        Self { entries, streams, tenants, bytes, ..Self::default() }
     }
 
     /// Adds a decided command.
     pub(super) fn push(&mut self, job: Box<dyn Job>, work: Work) {
         let context = job.context();
         let tenant = context.caller.tenant();
+        self.tenants.insert(tenant);
         if let Some(key) = &context.key {
             self.keys.insert((tenant, context.caller.actor().id, key.key.clone()));
         }

@@ -1,7 +1,7 @@
 //! States of streams that a writer knows: committed ones in a bounded cache, those of the batches under way above it.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -62,9 +62,9 @@ impl States {
         }
     }
 
-    /// Whatever belongs to other tenants than these and was not committed never was.
-    pub(super) fn keep_uncommitted(&mut self, busy: &HashSet<TenantId>) {
-        self.uncommitted.retain(|key, _| busy.contains(&key.tenant));
+    /// Whatever belongs to other tenants than these and was not committed never will be.
+    pub(super) fn keep_uncommitted(&mut self, of: impl Fn(&TenantId) -> bool) {
+        self.uncommitted.retain(|key, _| of(&key.tenant));
     }
 
     /// A stream was read from the log.

@@ -18,10 +18,27 @@ use crate::{CrashPoint, Error};
 /// How often a command is decided again because another process was faster, or its commit's outcome is unknown.
 const MAX_LOST_RACES: u32 = 100;
 
+/// Commands whose commits have ended and whose clients wait for nothing but to be told.
+#[derive(Default)]
+pub(super) struct Stored {
+    /// With the number and the version of the last event.
+    commands: Vec<(Box<dyn Job>, u64, u64)>,
+    /// The last number of each tenant.
+    heads: HashMap<TenantId, u64>,
+}
+
+impl Stored {
+    fn push(&mut self, job: Box<dyn Job>, seq: u64, version: u64) {
+        let head = self.heads.entry(job.tenant()).or_default();
+        *head = seq.max(*head);
+        self.commands.push((job, seq, version));
+    }
+}
+
 impl Writer {
-    /// Answers everybody in the batch, or lines them up once more.
-    pub(super) fn settle(&mut self, Commit { batch, connection, answers }: Commit) {
-        let tenants: Vec<TenantId> = batch.tenants().collect();
+    /// Answers everybody in the batch but those whose events were stored, or lines them up once more.
+    pub(super) fn settle(&mut self, Commit { mut batch, connection, answers }: Commit) {
+        let tenants = std::mem::take(&mut batch.tenants);
         let (connection, rest) = match answers {
             Ok(answers) => {
                 CrashPoint::AfterCommit.reached();
@@ -32,19 +49,16 @@ impl Writer {
         self.end(connection, &tenants, rest);
     }
 
-    /// Keeps the states of what was stored, answers the clients, decides again on what has moved. Answers what is still to be
-    /// appended as it is, if anything.
+    /// Keeps the states of what was stored, answers the other clients, decides again on what has moved. Answers what is still to
+    /// be appended as it is, if anything.
     fn answer(&mut self, batch: Batch, answers: Vec<Appended>) -> Option<Batch> {
-        let mut grown: HashMap<TenantId, u64> = HashMap::new();
         let (mut again, mut held) = (Vec::new(), Vec::new());
         for (entry, answer) in batch.entries.into_iter().zip(answers) {
             match answer {
                 Appended::Stored { seq, version } => {
-                    let head = grown.entry(entry.tenant()).or_default();
-                    *head = seq.max(*head);
                     self.meters.events.increment(entry.events.len() as u64);
                     self.keep(&entry);
-                    entry.job.finish(Finish::Stored { seq, version });
+                    self.stored.push(entry.job, seq, version);
                 }
                 Appended::Replayed { seq, version, receipt } => {
                     entry.job.finish(Finish::Replayed { seq, version, receipt });
@@ -65,10 +79,18 @@ impl Writer {
         for job in again.into_iter().rev() {
             self.retry_or(job, |_| true, Error::Overloaded);
         }
-        if !grown.is_empty() {
-            (self.on_commit)(&grown.into_iter().collect::<Vec<_>>());
-        }
         (!held.is_empty()).then(|| Batch::of_rest(held, batch.streams))
+    }
+
+    /// Tells the clients of stored commands, and whoever is to hear of a commit.
+    pub(super) fn answer_stored(&mut self) {
+        if self.stored.heads.is_empty() {
+            return;
+        }
+        for (job, seq, version) in self.stored.commands.drain(..) {
+            job.finish(Finish::Stored { seq, version });
+        }
+        (self.on_commit)(&self.stored.heads.drain().collect::<Vec<_>>());
     }
 
     /// Nothing is known to be stored. Answers the connection if it can be used again.
@@ -114,7 +136,7 @@ impl Writer {
     /// A tenant whose head is locked by somebody else is tried once: each further attempt of those that go alone would keep
     /// all others waiting as long.
     fn give_up_on(&mut self, batch: &Batch) {
-        let locked = |job: &dyn Job| batch.tenants().any(|tenant| tenant == job.tenant());
+        let locked = |job: &dyn Job| batch.entries.iter().any(|entry| entry.tenant() == job.tenant());
         let (given_up, others) = std::mem::take(&mut self.alone).into_iter().partition(|job| locked(job.as_ref()));
         self.alone = others;
         for job in given_up {

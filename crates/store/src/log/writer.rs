@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{DecodeError, TenantId};
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
@@ -20,6 +20,7 @@ use super::job::{Finish, Job, Verdict};
 use super::load::load;
 use super::meters::Meters;
 use super::refusal::{Review, review};
+use super::settle::Stored;
 use super::unit::{Unit, Work};
 use super::{LogSettings, OnCommit};
 use crate::tasks::spawn;
@@ -58,6 +59,8 @@ pub(super) struct Writer {
     pending_reports: usize,
     pub(super) states: States,
     pub(super) next: VecDeque<Box<dyn Job>>,
+    /// The batch that is decided already and goes with the next commit.
+    gathered: Batch,
     /// Commands whose stream is being loaded.
     loading: HashMap<StreamKey, Vec<Box<dyn Job>>>,
     /// Commands of a batch that was refused as a whole: each goes into a commit of its own.
@@ -72,6 +75,7 @@ pub(super) struct Writer {
     idle: Vec<Option<PgConnection>>,
     /// When the last commit has begun.
     begun: Instant,
+    pub(super) stored: Stored,
 }
 
 impl Writer {
@@ -96,6 +100,7 @@ impl Writer {
             pending_reports: 0,
             states,
             next: VecDeque::new(),
+            gathered: Batch::default(),
             loading: HashMap::new(),
             alone: VecDeque::new(),
             under_way: FuturesUnordered::new(),
@@ -103,6 +108,7 @@ impl Writer {
             behind: HashMap::new(),
             idle,
             begun: Instant::now(),
+            stored: Stored::default(),
         }
     }
 
@@ -110,17 +116,24 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut open = true;
         loop {
-            self.begin_commits();
-            let has_idle = !self.idle.is_empty();
+            // What has just begun is sent, so that PostgreSQL works on it while the clients of the last commit are answered.
+            if self.begin_commits()
+                && let Some(Some(commit)) = self.under_way.next().now_or_never()
+            {
+                self.settle(commit);
+                continue;
+            }
+            self.answer_stored();
+            let may_begin = !self.idle.is_empty() && !self.gathered.entries.is_empty();
             tokio::select! {
                 biased;
                 Some(commit) = self.under_way.next() => self.settle(commit),
                 Some(report) = self.reports.recv(), if self.pending_reports > 0 => self.take_report(report),
-                command = self.commands.recv(), if open && has_idle && self.has_room() => match command {
+                command = self.commands.recv(), if open && self.has_room() => match command {
                     Some(job) => self.next.push_back(job),
                     None => open = false,
                 },
-                () = sleep_until(self.begun + PATIENCE), if has_idle && !self.next.is_empty() => {}
+                () = sleep_until(self.begun + PATIENCE), if may_begin => {}
                 else => break,
             }
             while let Ok(report) = self.reports.try_recv() {
@@ -138,46 +151,77 @@ impl Writer {
     }
 
     fn has_room(&self) -> bool {
-        self.next.len() < self.settings.max_batch
+        self.gathered.entries.len() + self.next.len() < self.settings.max_batch
     }
 
-    fn begin_commits(&mut self) {
-        while self.is_worth_a_commit()
+    /// Whether any has begun.
+    fn begin_commits(&mut self) -> bool {
+        let under_way = self.under_way.len();
+        while let Some(at) = self.alone_at()
             && let Some(connection) = self.idle.pop()
         {
-            let batch = self.decide();
+            let mut batch = Batch::default();
+            if let Some(job) = self.alone.remove(at) {
+                self.decide(job, &mut batch);
+            }
             if batch.entries.is_empty() {
                 self.idle.push(connection);
             } else {
-                self.begin(connection, batch);
+                self.begin_new(connection, batch);
             }
         }
+        self.gather();
+        while self.is_worth_a_commit()
+            && let Some(connection) = self.idle.pop()
+        {
+            if self.gathered.entries.iter().any(|entry| is_too_late(entry.job.as_ref())) {
+                self.scatter();
+                self.idle.push(connection);
+            } else {
+                let batch = std::mem::take(&mut self.gathered);
+                self.begin_new(connection, batch);
+            }
+            self.gather();
+        }
+        self.under_way.len() > under_way
+    }
+
+    fn begin_new(&mut self, connection: Option<PgConnection>, batch: Batch) {
+        for entry in &batch.entries {
+            self.meters.waited(entry.job.waited());
+        }
+        self.begin(connection, batch);
     }
 
     fn begin(&mut self, connection: Option<PgConnection>, batch: Batch) {
         self.begun = Instant::now();
-        self.busy.extend(batch.tenants());
+        self.busy.extend(&batch.tenants);
         self.under_way.push(Box::pin(commit(self.database.clone(), self.meters.clone(), connection, batch)));
     }
 
     /// A commit of these tenants has ended. What is left of it goes next, before newcomers, which might be in its way again.
-    pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &[TenantId], rest: Option<Batch>) {
+    pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &HashSet<TenantId>, rest: Option<Batch>) {
         for tenant in tenants {
             self.busy.remove(tenant);
-            for job in self.behind.remove(tenant).into_iter().flatten().rev() {
-                self.next.push_front(job);
-            }
+            self.call_forward(tenant);
         }
         match rest {
             Some(rest) => self.begin(connection, rest),
             None => self.idle.push(connection),
         }
-        self.states.keep_uncommitted(&self.busy);
+        self.states.keep_uncommitted(|tenant| self.busy.contains(tenant) || self.gathered.tenants.contains(tenant));
+    }
+
+    /// What waits behind a tenant is next.
+    fn call_forward(&mut self, tenant: &TenantId) {
+        for job in self.behind.remove(tenant).into_iter().flatten().rev() {
+            self.next.push_front(job);
+        }
     }
 
     fn is_worth_a_commit(&self) -> bool {
         let may_be_small = self.under_way.is_empty() || self.begun.elapsed() >= PATIENCE;
-        self.next.len() >= if may_be_small { 1 } else { WORTH_A_COMMIT } || self.alone_at().is_some()
+        self.gathered.entries.len() >= if may_be_small { 1 } else { WORTH_A_COMMIT }
     }
 
     fn take_report(&mut self, report: Report) {
@@ -220,32 +264,42 @@ impl Writer {
         }
     }
 
-    /// Decides what is waiting, as much as fits into one batch.
-    fn decide(&mut self) -> Batch {
-        let mut batch = Batch::default();
-        if let Some(job) = self.alone_at().and_then(|at| self.alone.remove(at)) {
-            self.decide_one(job, &mut batch);
-            return batch;
-        }
+    /// Decides what is waiting, as much as fits into one batch. It goes with the next commit, but is ready for it now: until
+    /// then PostgreSQL would wait.
+    fn gather(&mut self) {
+        let mut batch = std::mem::take(&mut self.gathered);
         while batch.entries.len() < self.settings.max_batch
             && batch.bytes < MAX_BATCH_BYTES
             && let Some(job) = self.next.pop_front()
         {
-            if job.waited() > MAX_WAIT && !job.has_lost_race() {
+            if is_too_late(job.as_ref()) {
                 job.finish(Finish::Failed(Error::Overloaded));
             } else {
-                self.decide_one(job, &mut batch);
+                self.decide(job, &mut batch);
             }
         }
-        batch
+        self.gathered = batch;
+    }
+
+    /// What has gathered waits for its decision again: some of it has waited too long, and others were decided on top of that.
+    fn scatter(&mut self) {
+        let batch = std::mem::take(&mut self.gathered);
+        self.states.keep_uncommitted(|tenant| self.busy.contains(tenant));
+        for tenant in &batch.tenants {
+            self.call_forward(tenant);
+        }
+        for entry in batch.entries.into_iter().rev() {
+            self.next.push_front(entry.job);
+        }
     }
 
     /// The first that is to go alone and may go now.
     fn alone_at(&self) -> Option<usize> {
-        self.alone.iter().position(|job| !self.busy.contains(&job.tenant()))
+        let is_free = |tenant| !self.busy.contains(&tenant) && !self.gathered.tenants.contains(&tenant);
+        self.alone.iter().position(|job| is_free(job.tenant()))
     }
 
-    fn decide_one(&mut self, mut job: Box<dyn Job>, batch: &mut Batch) {
+    fn decide(&mut self, mut job: Box<dyn Job>, batch: &mut Batch) {
         let tenant = job.tenant();
         if self.busy.contains(&tenant) || batch.has_key_of(job.as_ref()) {
             return self.wait_behind(job);
@@ -262,7 +316,6 @@ impl Writer {
                         self.states.advance(touched.key, known.clone());
                     }
                 }
-                self.meters.waited(job.waited());
                 batch.push(job, work);
             }
             // Decided on events that may yet fail to be stored.
@@ -340,6 +393,11 @@ fn decided_on(job: &dyn Job, work: &Work) -> Vec<(StreamKey, u64)> {
         true => vec![],
         false => work.touched.iter().filter_map(|touched| Some((touched.key, touched.expected?))).collect(),
     }
+}
+
+/// What has lost a race was in time, and what it came to may be unknown.
+fn is_too_late(job: &dyn Job) -> bool {
+    job.waited() > MAX_WAIT && !job.has_lost_race()
 }
 
 /// An error of the same kind for the next command that waits: it can't be cloned.
