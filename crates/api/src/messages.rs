@@ -154,22 +154,25 @@ pub(crate) async fn post(
     JsonBody { value: body, received }: JsonBody<PostMessage>,
 ) -> Result<Created, Error> {
     body.check()?;
-    let id = body.id.unwrap_or_else(Uuid::now_v7);
+    let chosen = body.id.map(MessageId);
+    let message = chosen.unwrap_or_else(|| MessageId::make(caller.context.tenant(), Uuid::now_v7()));
+    let id = message.0;
     let context = command::context(&api, &caller, origin, key, received);
     let now = context.occurred_at;
     let in_cost = |violation: Violation| Error::invalid(violation.below("/cost"));
     let cost = body.cost.map(|Object(told)| told.of_message(session, id, now)).transpose().map_err(in_cost)?;
     let posted = Posted {
-        message_id: MessageId(id),
+        message_id: message,
         role: body.role.0,
         content: body.content,
         attachments: body.attachments.into_iter().map(|Object(attachment)| attachment.into()).collect(),
         metadata: body.metadata,
     };
     let outcome = api.inner.log.execute(context, move |unit| {
-        // One that we made too: it is unique, but once a client has read it, it may be chosen for another message of
-        // any session, and two messages of one id stop the projector.
-        unit.claim(format!("message/{id}"));
+        // Two messages of one id would stop the projector.
+        if let Some(chosen) = chosen {
+            unit.choose(chosen)?;
+        }
         unit.run::<Session, Refusal>(session, Command::PostMessage(posted.clone()))?;
         if let Some(cost) = &cost {
             cost.is_timely(now).map_err(|violation| Stop::reject(Refusal(in_cost(violation))))?;

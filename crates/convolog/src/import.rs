@@ -131,7 +131,7 @@ fn record_step(unit: &mut Unit<'_>, session: Uuid, command: &Command) -> Result<
         Command::Start(_) => unit.start::<Session, Rejection>(session, command.clone()),
         Command::PostMessage(posted) => {
             // As the API does: two messages of one id would stop the projector.
-            unit.claim(format!("message/{}", posted.message_id));
+            unit.choose(posted.message_id)?;
             unit.run::<Session, Rejection>(session, command.clone())
         }
         Command::End { .. } => unit.run::<Session, Rejection>(session, command.clone()),

@@ -66,6 +66,36 @@ impl std::fmt::Display for Shard {
     }
 }
 
+impl MessageId {
+    /// An id for a new message of the tenant, from a fresh UUIDv7: its last 32 bits are made to follow from the others.
+    ///
+    /// So [`MessageId::was_made_for`] tells the ids that we make from those that clients choose, and nothing has to remember
+    /// which were made, for nobody to choose one again. What is left is the time in milliseconds and 42 bits that count
+    /// within a process and begin anew at a random number in each millisecond: of two processes that post a hundred
+    /// messages per second each for one tenant, one makes an id of the other's in some 7,000 years.
+    pub fn make(tenant: TenantId, fresh: Uuid) -> Self {
+        let mut bytes = fresh.into_bytes();
+        let mark = mark(tenant, &bytes);
+        bytes[UNMARKED..].copy_from_slice(&mark);
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Whether the id is like those that [`MessageId::make`] makes for the tenant; of all others one in 2^32 is.
+    pub fn was_made_for(self, tenant: TenantId) -> bool {
+        let bytes = self.0.as_bytes();
+        self.0.get_version_num() == 7 && bytes[UNMARKED..] == mark(tenant, bytes)
+    }
+}
+
+/// The bytes of a message's id before its mark.
+const UNMARKED: usize = 12;
+
+/// The first 4 bytes of SHA-256 over the tenant's id and the first 12 bytes of the message's.
+fn mark(tenant: TenantId, id: &[u8; 16]) -> [u8; 4] {
+    let hash = Sha256::new().chain_update(tenant.0.as_bytes()).chain_update(&id[..UNMARKED]).finalize();
+    [hash[0], hash[1], hash[2], hash[3]]
+}
+
 impl TenantId {
     /// First 8 bytes of SHA-256 over the id's 16 bytes, read big-endian, modulo [`SHARDS`].
     pub fn shard(self) -> Shard {
@@ -76,7 +106,24 @@ impl TenantId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_that_we_make_are_told_from_chosen_ones_and_are_of_one_tenant(tenant: u128, other: u128, random: [u8; 10]) {
+            let [tenant, other] = [tenant, other].map(|id| TenantId(Uuid::from_u128(id)));
+            let fresh = uuid::Builder::from_unix_timestamp_millis(1_763_000_000_000, &random).into_uuid();
+            let made = MessageId::make(tenant, fresh);
+            prop_assert!(made.was_made_for(tenant));
+            // By chance, once in 2^32.
+            prop_assert!(!MessageId(fresh).was_made_for(tenant) || made.0 == fresh);
+            prop_assert!(tenant == other || !made.was_made_for(other));
+            prop_assert_eq!((made.0.get_version_num(), made.0.get_variant()), (7, uuid::Variant::RFC4122));
+            prop_assert_eq!(&made.0.as_bytes()[..12], &fresh.as_bytes()[..12]);
+        }
+    }
 
     #[test]
     fn a_shard_is_the_first_eight_bytes_of_the_hash_modulo_the_number_of_shards() {

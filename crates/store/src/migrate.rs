@@ -50,7 +50,7 @@ pub const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 const ROLES: &str = include_str!("../../../migrations/roles.sql");
 
-const MIGRATIONS: [(i64, &str, &str); 21] = [
+const MIGRATIONS: [(i64, &str, &str); 22] = [
     (1, "tenancy", include_str!("../../../migrations/0001_tenancy.sql")),
     (2, "log", include_str!("../../../migrations/0002_log.sql")),
     (3, "members", include_str!("../../../migrations/0003_members.sql")),
@@ -72,6 +72,7 @@ const MIGRATIONS: [(i64, &str, &str); 21] = [
     (19, "accounts", include_str!("../../../migrations/0019_accounts.sql")),
     (20, "renewed_cookies", include_str!("../../../migrations/0020_renewed_cookies.sql")),
     (21, "plain_batches", include_str!("../../../migrations/0021_plain_batches.sql")),
+    (22, "last_commit", include_str!("../../../migrations/0022_last_commit.sql")),
 ];
 
 /// Migrates the administrator's database and lets these runtime roles log in; a role that is not among them keeps its

@@ -174,8 +174,9 @@ async fn append_to_all(connection: &mut PgConnection, tenants: &[Uuid]) -> Resul
     let (nothing, one) = (vec!["{}"; tenants.len()], vec![1_i32; tenants.len()]);
     let ids = || tenants.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>();
     sqlx::query(
-        "select * from append_batch($1, $2, $1, $3, array_fill(0::bigint, array[$4]), $5, $3, array_fill(null::text, array[$4]),
-           array_fill(null::bytea, array[$4]), $6, $2, $5, $2, '{}', '{}', '{}',
+        "select * from append_batch(null, $1, $2, array_fill(null::uuid, array[$4]),
+           $5, $3, array_fill(0::bigint, array[$4]), array_fill(null::bigint, array[$4]),
+           $5, $3, array_fill(null::text, array[$4]), array_fill(null::bytea, array[$4]), $6, $2, $5, $2, '{}', '{}', '{}',
            $5, $2, $5, $2, $6, $7, $6, $2::smallint[], $6, $6, array_fill(now(), array[$4]))",
     )
     .bind(tenants)

@@ -165,7 +165,7 @@ async fn append_slowly(admin_url: String, user: User, session: Uuid, stop: Arc<A
         let end = if n % 3 == 0 { "rollback" } else { "commit" };
         let sql = format!(
             "set role convolog_api; begin;
-             select * from append_one('{}', '{}', null, null, 'null', null, '{{}}', 'session', '{session}', '{}',
+             select * from append_one(null, null, null, '{}', '{}', null, null, 'null', null, '{{}}', 'session', '{session}', '{}',
                'message_posted', 1::smallint, '{data}', '{meta}', now());
              select pg_sleep(0.00{}); {end}",
             user.tenant,

@@ -14,7 +14,7 @@ const WRITERS: &[(&str, &str)] =
 
 async fn append_one(connection: &mut PgConnection, stream: u128) {
     let status: String = sqlx::query_scalar(
-        "select status from append_one($1, $2, null, null, 'null', null, '{}', 'session', $3, gen_random_uuid(),
+        "select status from append_one(null, null, null, $1, $2, null, null, 'null', null, '{}', 'session', $3, gen_random_uuid(),
                                        'session.message_posted', 1::smallint, '{}', '{}', now())",
     )
     .bind(TENANT)
@@ -29,9 +29,9 @@ async fn append_one(connection: &mut PgConnection, stream: u128) {
 /// One command with `events` events of as many streams, counted from `first`.
 async fn append_batch(connection: &mut PgConnection, first: i64, events: i64) {
     let status: String = sqlx::query_scalar(
-        "select status from append_batch(array[$1], array[$3::int], (select array_agg($1) from generate_series(1, $3)),
+        "select status from append_batch(null, array[$1], array[$3::int], array[null::uuid], (select array_agg(1) from generate_series(1, $3)),
            (select array_agg(lpad(to_hex(n), 32, '0')::uuid order by n) from generate_series($2, $2 + $3 - 1) n),
-           (select array_agg(null::bigint) from generate_series(1, $3)),
+           (select array_agg(null::bigint) from generate_series(1, $3)), (select array_agg(null::bigint) from generate_series(1, $3)),
            array[1], array[$1], array[null::text], array[null::bytea], array['null'], array[$3::int], array[1], array[1],
            array[]::int[], array[]::text[], array[]::int[],
            (select array_agg(1) from generate_series(1, $3)), (select array_agg(n::int order by n) from generate_series(1, $3) n),
@@ -113,7 +113,6 @@ async fn the_writers_of_a_new_node_do_not_scan_a_tenants_log() {
     world.database.admin.execute("vacuum analyze").await.unwrap();
     world.nodes.push(Node::start(world.node_settings(&settings, false)).await.unwrap());
     let user = world.tenant().await;
-    let session = user.start_session().await;
     let scans = async || {
         let sql = "select i.idx_scan, t.seq_scan + k.idx_scan from pg_stat_user_tables t
                    join pg_stat_user_indexes i on i.relid = t.relid and i.indexrelname = 'events_stream_version_key'
@@ -122,7 +121,8 @@ async fn the_writers_of_a_new_node_do_not_scan_a_tenants_log() {
     };
     // Statistics arrive with a later statement of the same connection, so it says more until they are there.
     eventually("the writers have read the log", async || {
-        assert_eq!(user.say(session, "on and on").await.status, 201);
+        // Of new streams: the versions of others need not be looked up.
+        user.start_session().await;
         let (streams, others) = scans().await;
         streams + others > 40
     })

@@ -168,7 +168,9 @@ pub(super) const QUERIES: &[Query] = &[
         API,
         Shape::Read,
         "a snapshot",
-        "select version, state::text as state from snapshots where tenant_id = $1 and stream_id = $2 and shape = $3",
+        "select h.seq, s.version, s.state::text as state from tenant_heads h
+         left join snapshots s on s.tenant_id = h.tenant_id and s.stream_id = $2 and s.shape = $3
+         where h.tenant_id = $1",
         "'T', 'S', 'shape'",
     ),
     query(API, Shape::Read, "a cost", "select c.id, c.amount from cost_events c where c.tenant_id = $1 and c.id = $2", "'T', 'S'"),
@@ -336,8 +338,8 @@ pub(super) const QUERIES: &[Query] = &[
         API,
         Shape::Any,
         "an append of one event",
-        "select * from append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        "'T', 'U', 'new', '\\x00', 'null', null, '{message/new}', 'session', 'S', 'U', 'session.message_posted', 1::smallint,
+        "select * from append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        "null, null, null, 'T', 'U', 'new', '\\x00', 'null', null, '{message/new}', 'session', 'S', 'U', 'session.message_posted', 1::smallint,
          '{}', '{}', now()",
     ),
     query(

@@ -216,7 +216,7 @@ async fn lengthen_by(town: &mut Town, more: i32) {
                replace(e.data::text, e.data->>'message_id', gen_random_uuid()::text)::json, e.meta, e.occurred_at, e.recorded_at
         from (select * from events where name = 'message_posted') e, generate_series(1, $1) n";
     sqlx::query(sql).bind(more).execute(&mut town.admin).await.unwrap();
-    let head = "update tenant_heads set seq = (select max(seq) from events)";
+    let head = "update tenant_heads set seq = (select max(seq) from events), last_commit = null";
     sqlx::query(head).execute(&mut town.admin).await.unwrap();
 }
 

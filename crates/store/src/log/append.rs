@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::EventMeta;
+use domain::{EventMeta, TenantId};
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::CommandContext;
 use super::arrays::Arrays;
 use super::batch::{Batch, Entry};
 use super::cache::StreamKey;
-use super::unit::{Claim, NewEvent};
+use super::unit::{Claim, NewEvent, Touched};
 use crate::Error;
 
 /// What PostgreSQL did with one command.
@@ -51,32 +51,51 @@ impl Appended {
     }
 }
 
-/// Appends the batch and commits; one answer per entry, in order.
-pub(super) async fn append(connection: &mut PgConnection, batch: &Batch) -> Result<Vec<Appended>, sqlx::Error> {
+/// What has come of a batch.
+pub(super) struct Answers {
+    /// One per command, in order.
+    pub(super) commands: Vec<Appended>,
+    /// The heads that were moved, and how they were found; empty when nothing was stored.
+    pub(super) heads: Vec<(TenantId, Found)>,
+}
+
+/// A head before it was moved: the last number of the tenant's log, and who had moved it there.
+pub(super) type Found = (u64, Option<Uuid>);
+
+/// Appends the batch and commits.
+pub(super) async fn append(connection: &mut PgConnection, batch: &Batch, commit: Uuid) -> Result<Answers, sqlx::Error> {
     if let [entry] = batch.entries.as_slice()
         && let ([_], [touched]) = (entry.events.as_slice(), entry.touched.as_slice())
     {
-        return Ok(vec![append_one(connection, entry, touched.expected).await?]);
+        let last_commit = batch.tenants.get(&entry.tenant()).copied().flatten();
+        return append_one(connection, entry, touched, (commit, last_commit)).await;
     }
     let commands: Vec<Command<'_>> = batch.entries.iter().map(Entry::as_command).collect();
-    append_batch(connection, &commands, &batch.streams).await
+    append_batch(connection, &commands, &batch.streams, Some((commit, &batch.tenants))).await
 }
 
 async fn append_one(
     connection: &mut PgConnection,
     entry: &Entry,
-    expected: Option<u64>,
-) -> Result<Appended, sqlx::Error> {
+    touched: &Touched,
+    (commit, last_commit): (Uuid, Option<Uuid>),
+) -> Result<Answers, sqlx::Error> {
     let context = entry.job.context();
     let key = context.key.as_ref();
     let event = &entry.events[0];
-    let row = sqlx::query("select * from append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)")
+    let expected = touched.expected.map(u64::cast_signed);
+    let sql =
+        "select * from append_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+    let row = sqlx::query(sql)
+        .bind(commit)
+        .bind(last_commit)
+        .bind(expected.filter(|_| touched.vouched_for))
         .bind(entry.tenant().0)
         .bind(context.caller.actor().id)
         .bind(key.map(|key| key.key.as_str()))
         .bind(key.map(|key| key.request_hash.as_slice()))
         .bind(entry.job.receipt())
-        .bind(expected.map(u64::cast_signed))
+        .bind(expected)
         .bind(entry.claims.iter().map(|claim| claim.name.as_str()).collect::<Vec<_>>())
         .bind(event.category)
         .bind(event.stream)
@@ -88,7 +107,12 @@ async fn append_one(
         .bind(event.occurred_at.unwrap_or(context.occurred_at))
         .fetch_one(connection)
         .await?;
-    Appended::from_row(&row)
+    let answer = Appended::from_row(&row)?;
+    let heads = match answer.stored() {
+        Some(seq) => vec![(entry.tenant(), (seq.saturating_sub(1), row.try_get("last_commit")?))],
+        None => vec![],
+    };
+    Ok(Answers { commands: vec![answer], heads })
 }
 
 /// A command as `append_batch` takes it.
@@ -114,23 +138,37 @@ pub(super) fn meta(context: &CommandContext) -> String {
     serde_json::to_string(&meta).unwrap_or_default()
 }
 
-/// Expected version and group of each stream, `None` for those that accumulate.
-pub(super) type Streams = HashMap<StreamKey, Option<(u64, i32)>>;
+/// A stream that a batch has decided on.
+#[derive(Clone, Copy)]
+pub(super) struct DecidedOn {
+    pub(super) expected: u64,
+    /// As [`Touched::vouched_for`].
+    pub(super) vouched_for: bool,
+    pub(super) group: i32,
+}
 
-/// The set-based form; one answer per command, in order. Either all are stored or none.
+/// What each stream of a batch was decided on, `None` for those that accumulate.
+pub(super) type Streams = HashMap<StreamKey, Option<DecidedOn>>;
+
+/// The set-based form: either all are stored or none. With the id of the commit, when this process is to remember it, and the
+/// last commits of the tenants that it knows of.
 pub(super) async fn append_batch(
     connection: &mut PgConnection,
     commands: &[Command<'_>],
     touched: &Streams,
-) -> Result<Vec<Appended>, sqlx::Error> {
-    let mut arrays = Arrays::of(commands, touched);
-    let groups = std::mem::take(&mut arrays.groups);
-    let rows = arrays.into_query().fetch_all(connection).await?;
-    answers(&rows, commands, &groups)
+    remembered: Option<(Uuid, &HashMap<TenantId, Option<Uuid>>)>,
+) -> Result<Answers, sqlx::Error> {
+    let (commit, last_commits) = remembered.unzip();
+    let arrays = Arrays::of(commands, touched, last_commits);
+    let rows = arrays.query(commit).fetch_all(connection).await?;
+    match rows.as_slice() {
+        [row] if row.try_get::<&str, _>("status")? == "stored" => arrays.stored(row),
+        in_the_way => Ok(Answers { commands: obstacles(in_the_way, commands, &arrays.groups)?, heads: vec![] }),
+    }
 }
 
-/// One answer per command from the rows of `append_batch`: either they are all stored, or some are in the way of the others.
-fn answers(rows: &[PgRow], commands: &[Command<'_>], groups: &[Option<i32>]) -> Result<Vec<Appended>, sqlx::Error> {
+/// One answer per command when some were in the way.
+fn obstacles(rows: &[PgRow], commands: &[Command<'_>], groups: &[Option<i32>]) -> Result<Vec<Appended>, sqlx::Error> {
     let mut answers: Vec<Option<Appended>> = commands.iter().map(|_| None).collect();
     let mut spoilt = HashSet::new();
     for row in rows {
@@ -138,11 +176,8 @@ fn answers(rows: &[PgRow], commands: &[Command<'_>], groups: &[Option<i32>]) -> 
         if row.try_get::<&str, _>("status")? == "moved" {
             spoilt.extend(groups.get(at).copied().flatten());
         } else if let Some((command, answer @ None)) = commands.get(at).zip(answers.get_mut(at)) {
-            let appended = Appended::from_row(row)?;
-            if !matches!(appended, Appended::Stored { .. }) {
-                spoilt.insert(command.group);
-            }
-            *answer = Some(appended);
+            spoilt.insert(command.group);
+            *answer = Some(Appended::from_row(row)?);
         }
     }
     let or_not = |group| if spoilt.contains(&group) { Appended::Conflict } else { Appended::Held };

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::TenantId;
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::{Postgres, Row as _};
 use uuid::Uuid;
 
-use super::append::{Command, Streams, meta};
+use super::append::{Answers, Appended, Command, DecidedOn, Streams, meta};
 use super::cache::StreamKey;
 
 /// One array per parameter. Tenants, streams and commands are named by their places, counted from 1.
@@ -18,10 +18,12 @@ pub(super) struct Arrays<'a> {
     tenants: Vec<Uuid>,
     /// How many events each tenant gets; while the arrays are filled, how many it has got so far.
     tenant_events: Vec<i32>,
+    last_commits: Vec<Option<Uuid>>,
 
-    stream_tenants: Vec<Uuid>,
+    stream_tenants: Vec<i32>,
     streams: Vec<Uuid>,
     expected: Vec<Option<i64>>,
+    known: Vec<Option<i64>>,
     /// The group that each stream belongs to; no parameter.
     pub(super) groups: Vec<Option<i32>>,
 
@@ -52,19 +54,27 @@ pub(super) struct Arrays<'a> {
 }
 
 impl<'a> Arrays<'a> {
-    pub(super) fn of(commands: &[Command<'a>], touched: &Streams) -> Self {
+    pub(super) fn of(
+        commands: &[Command<'a>],
+        touched: &Streams,
+        last_commits: Option<&HashMap<TenantId, Option<Uuid>>>,
+    ) -> Self {
         let mut arrays = Self::default();
         arrays.tenants.extend(commands.iter().map(|command| command.context.caller.tenant().0));
         // As PostgreSQL orders them: all writers lock the heads in this order.
         arrays.tenants.sort_unstable();
         arrays.tenants.dedup();
         arrays.tenant_events = vec![0; arrays.tenants.len()];
+        let last_commit = |tenant| last_commits?.get(&TenantId(tenant)).copied().flatten();
+        arrays.last_commits = arrays.tenants.iter().copied().map(last_commit).collect();
         let mut places = HashMap::with_capacity(touched.len());
         for (key, decided) in touched {
-            arrays.stream_tenants.push(key.tenant.0);
+            arrays.stream_tenants.push(count(arrays.place_of(key.tenant) + 1));
             arrays.streams.push(key.stream);
-            arrays.expected.push(decided.map(|(version, _)| version.cast_signed()));
-            arrays.groups.push(decided.map(|(_, group)| group));
+            let expected = |on: DecidedOn| on.expected.cast_signed();
+            arrays.expected.push(decided.map(expected));
+            arrays.known.push(decided.filter(|on| on.vouched_for).map(expected));
+            arrays.groups.push(decided.map(|on| on.group));
             places.insert(*key, Counted { place: count(arrays.streams.len()), events: 0 });
         }
         for command in commands {
@@ -119,39 +129,66 @@ impl<'a> Arrays<'a> {
     }
 
     /// The call, with every array in its place.
-    pub(super) fn into_query(self) -> Query<'a, Postgres, PgArguments> {
+    pub(super) fn query(&self, commit: Option<Uuid>) -> Query<'_, Postgres, PgArguments> {
         sqlx::query(
             "select * from append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                                        $19, $20, $21, $22, $23, $24, $25, $26, $27)",
+                                        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)",
         )
-        .bind(self.tenants)
-        .bind(self.tenant_events)
-        .bind(self.stream_tenants)
-        .bind(self.streams)
-        .bind(self.expected)
-        .bind(self.command_tenants)
-        .bind(self.actors)
-        .bind(self.keys)
-        .bind(self.hashes)
-        .bind(self.receipts)
-        .bind(self.command_seqs)
-        .bind(self.command_streams)
-        .bind(self.command_versions)
-        .bind(self.claim_commands)
-        .bind(self.claims)
-        .bind(self.claim_backs)
-        .bind(self.event_tenants)
-        .bind(self.event_seqs)
-        .bind(self.event_streams)
-        .bind(self.event_versions)
-        .bind(self.categories)
-        .bind(self.ids)
-        .bind(self.names)
-        .bind(self.schemas)
-        .bind(self.data)
-        .bind(self.metas)
-        .bind(self.occurred)
+        .bind(commit)
+        .bind(&self.tenants)
+        .bind(&self.tenant_events)
+        .bind(&self.last_commits)
+        .bind(&self.stream_tenants)
+        .bind(&self.streams)
+        .bind(&self.expected)
+        .bind(&self.known)
+        .bind(&self.command_tenants)
+        .bind(&self.actors)
+        .bind(&self.keys)
+        .bind(&self.hashes)
+        .bind(&self.receipts)
+        .bind(&self.command_seqs)
+        .bind(&self.command_streams)
+        .bind(&self.command_versions)
+        .bind(&self.claim_commands)
+        .bind(&self.claims)
+        .bind(&self.claim_backs)
+        .bind(&self.event_tenants)
+        .bind(&self.event_seqs)
+        .bind(&self.event_streams)
+        .bind(&self.event_versions)
+        .bind(&self.categories)
+        .bind(&self.ids)
+        .bind(&self.names)
+        .bind(&self.schemas)
+        .bind(&self.data)
+        .bind(&self.metas)
+        .bind(&self.occurred)
     }
+
+    /// The answers when everything was stored: what each command got follows from what there was before.
+    pub(super) fn stored(&self, row: &PgRow) -> Result<Answers, sqlx::Error> {
+        let heads: Vec<i64> = row.try_get("heads")?;
+        let last_commits: Vec<Option<Uuid>> = row.try_get("last_commits")?;
+        let versions: Vec<i64> = row.try_get("versions")?;
+        let commands = self.command_tenants.iter().zip(&self.command_seqs);
+        let streams = self.command_streams.iter().zip(&self.command_versions);
+        let commands = commands.zip(streams).map(|((tenant, seq), (stream, version))| Appended::Stored {
+            seq: (at(&heads, *tenant) + i64::from(*seq)).cast_unsigned(),
+            version: stream
+                .zip(*version)
+                .map_or(0, |(stream, version)| at(&versions, stream) + i64::from(version))
+                .cast_unsigned(),
+        });
+        let found = heads.iter().map(|head| head.cast_unsigned()).zip(last_commits);
+        let tenants = self.tenants.iter().copied().map(TenantId);
+        Ok(Answers { commands: commands.collect(), heads: tenants.zip(found).collect() })
+    }
+}
+
+/// What is at a place, which counts from 1.
+fn at(numbers: &[i64], place: i32) -> i64 {
+    usize::try_from(place - 1).ok().and_then(|place| numbers.get(place)).copied().unwrap_or_default()
 }
 
 /// A stream's place, and how many events of the batch it has got so far.

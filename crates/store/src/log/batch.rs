@@ -1,11 +1,11 @@
 //! The commands that go into one commit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use domain::TenantId;
 use uuid::Uuid;
 
-use super::append::{Command, Streams};
+use super::append::{Command, DecidedOn, Streams};
 use super::cache::StreamKey;
 use super::job::Job;
 use super::unit::{Claim, NewEvent, Touched, Work};
@@ -47,7 +47,8 @@ impl Entry {
 pub(super) struct Batch {
     pub(super) entries: Vec<Entry>,
     pub(super) streams: Streams,
-    pub(super) tenants: HashSet<TenantId>,
+    /// With the last commit that this process knows of.
+    pub(super) tenants: HashMap<TenantId, Option<Uuid>>,
     keys: HashSet<(TenantId, Uuid, String)>,
     claims: HashSet<(TenantId, String)>,
     pub(super) bytes: usize,
@@ -69,20 +70,25 @@ impl Batch {
     }
 
     /// What is left of a batch: the streams of the others are nothing to it.
-    pub(super) fn of_rest(entries: Vec<Entry>, mut streams: Streams) -> Self {
+    pub(super) fn of_rest(
+        entries: Vec<Entry>,
+        mut tenants: HashMap<TenantId, Option<Uuid>>,
+        mut streams: Streams,
+    ) -> Self {
         let touched: HashSet<StreamKey> =
             entries.iter().flat_map(|entry| &entry.touched).map(|touched| touched.key).collect();
         streams.retain(|key, _| touched.contains(key));
-        let tenants = entries.iter().map(Entry::tenant).collect();
+        let involved: HashSet<TenantId> = entries.iter().map(Entry::tenant).collect();
+        tenants.retain(|tenant, _| involved.contains(tenant));
         let bytes = entries.iter().map(|entry| bytes(&entry.events)).sum();
         Self { entries, streams, tenants, bytes, ..Self::default() }
     }
 
-    /// Adds a decided command.
-    pub(super) fn push(&mut self, job: Box<dyn Job>, work: Work) {
+    /// Adds a decided command, of a tenant whose head this process has left with that commit, if ever.
+    pub(super) fn push(&mut self, job: Box<dyn Job>, work: Work, last_commit: Option<Uuid>) {
         let context = job.context();
         let tenant = context.caller.tenant();
-        self.tenants.insert(tenant);
+        self.tenants.entry(tenant).or_insert(last_commit);
         if let Some(key) = &context.key {
             self.keys.insert((tenant, context.caller.actor().id, key.key.clone()));
         }
@@ -90,7 +96,8 @@ impl Batch {
         self.bytes += bytes(&work.events);
         let group = self.group_of(&work.touched);
         for touched in &work.touched {
-            let first = touched.expected.map(|expected| (expected, group));
+            let vouched_for = touched.vouched_for;
+            let first = touched.expected.map(|expected| DecidedOn { expected, vouched_for, group });
             self.streams.entry(touched.key).or_insert(first);
         }
         let Work { touched, events, claims, .. } = work;
@@ -102,15 +109,15 @@ impl Batch {
         let known: HashSet<i32> = touched
             .iter()
             .filter_map(|touched| self.streams.get(&touched.key).copied().flatten())
-            .map(|(_, group)| group)
+            .map(|decided_on| decided_on.group)
             .collect();
         let Some(group) = known.iter().min().copied() else {
             self.next_group += 1;
             return self.next_group;
         };
         if known.len() > 1 {
-            for (_, other) in self.streams.values_mut().flatten().filter(|(_, other)| known.contains(other)) {
-                *other = group;
+            for stream in self.streams.values_mut().flatten().filter(|stream| known.contains(&stream.group)) {
+                stream.group = group;
             }
             for entry in self.entries.iter_mut().filter(|entry| known.contains(&entry.group)) {
                 entry.group = group;

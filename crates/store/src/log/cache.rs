@@ -22,14 +22,33 @@ pub(super) struct StreamKey {
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) version: u64,
+    /// The last number of the tenant's log when the stream had this version for certain; `None`: it was not looked at.
+    pub(super) as_of: Option<u64>,
     /// `None` for a stream of a category that this code does not know.
     pub(super) category: Option<Category>,
     /// The aggregate's state.
     pub(super) state: Arc<dyn Any + Send + Sync>,
 }
 
+/// A tenant's head as this process has left it.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// The commit that moved it last. Whoever finds it there knows that nobody else has moved it since.
+    pub(super) last_commit: Uuid,
+    /// Nobody else has appended to the log after this number of it, either.
+    since: u64,
+}
+
+impl Head {
+    /// Whether the stream still has this version when the head is as it was left.
+    pub(super) fn vouches_for(&self, known: &Known) -> bool {
+        known.as_of.is_some_and(|as_of| as_of >= self.since)
+    }
+}
+
 /// What a command may decide on.
 pub(super) struct States {
+    heads: LruCache<TenantId, Head>,
     committed: LruCache<StreamKey, Known>,
     /// Not durable yet.
     uncommitted: HashMap<StreamKey, Known>,
@@ -39,7 +58,24 @@ pub(super) struct States {
 impl States {
     pub(super) fn new(capacity: usize, meters: Arc<Meters>) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
-        Self { committed: LruCache::new(capacity), uncommitted: HashMap::new(), meters }
+        let (heads, committed) = (LruCache::new(capacity), LruCache::new(capacity));
+        Self { heads, committed, uncommitted: HashMap::new(), meters }
+    }
+
+    pub(super) fn head(&mut self, tenant: TenantId) -> Option<Head> {
+        self.heads.get(&tenant).copied()
+    }
+
+    /// A commit of this process has moved the tenant's head, which was at `from` and had been moved by `found` before.
+    pub(super) fn moved(&mut self, tenant: TenantId, (from, found): (u64, Option<Uuid>), commit: Uuid) {
+        let unbroken = self.heads.get(&tenant).filter(|head| Some(head.last_commit) == found);
+        let since = unbroken.map_or(from, |head| head.since);
+        self.heads.put(tenant, Head { last_commit: commit, since });
+    }
+
+    /// Nothing is taken for granted of what others may have done to the tenant's log.
+    pub(super) fn forget_head(&mut self, tenant: TenantId) {
+        self.heads.pop(&tenant);
     }
 
     /// The newest state, and whether it is still uncommitted.
@@ -55,10 +91,10 @@ impl States {
         self.uncommitted.insert(key, known);
     }
 
-    /// The batch is decided; these streams were stored.
-    pub(super) fn commit(&mut self, key: &StreamKey) {
+    /// The stream was stored as it was decided; the tenant's log goes up to `as_of` now.
+    pub(super) fn commit(&mut self, key: &StreamKey, as_of: u64) {
         if let Some(known) = self.uncommitted.remove(key) {
-            self.committed.put(*key, known);
+            self.committed.put(*key, Known { as_of: Some(as_of), ..known });
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
-use super::append::{Appended, append};
+use super::append::{Answers, append};
 use super::batch::Batch;
 use super::meters::Meters;
 use crate::ApiDatabase;
@@ -20,11 +21,11 @@ const CONNECT_ATTEMPTS: u32 = 20;
 
 /// A commit that has ended.
 pub(super) struct Commit {
+    pub(super) id: Uuid,
     pub(super) batch: Batch,
     /// `None` when there is none any more.
     pub(super) connection: Option<PgConnection>,
-    /// One answer per command, in order.
-    pub(super) answers: Result<Vec<Appended>, Failed>,
+    pub(super) answers: Result<Answers, Failed>,
 }
 
 pub(super) enum Failed {
@@ -40,6 +41,7 @@ pub(super) async fn commit(
     connection: Option<PgConnection>,
     batch: Batch,
 ) -> Commit {
+    let id = Uuid::now_v7();
     let events = batch.entries.iter().map(|entry| entry.events.len()).sum();
     meters.batch(batch.entries.len(), events, batch.bytes);
     let begun = Instant::now();
@@ -47,15 +49,15 @@ pub(super) async fn commit(
         Some(connection) => connection,
         None => match connect(&database).await {
             Ok(connection) => connection,
-            Err(error) => return Commit { batch, connection: None, answers: Err(Failed::NotConnected(error)) },
+            Err(error) => return Commit { id, batch, connection: None, answers: Err(Failed::NotConnected(error)) },
         },
     };
-    let answers = match tokio::time::timeout(COMMIT_TIMEOUT, append(&mut connection, &batch)).await {
+    let answers = match tokio::time::timeout(COMMIT_TIMEOUT, append(&mut connection, &batch, id)).await {
         Ok(answers) => answers.map_err(Failed::Append),
         Err(_elapsed) => Err(Failed::Append(sqlx::Error::PoolTimedOut)),
     };
     meters.committed(begun.elapsed());
-    Commit { batch, connection: Some(connection), answers }
+    Commit { id, batch, connection: Some(connection), answers }
 }
 
 /// A connection that no cancelled future has ever touched, with plans that do not depend on what the tables hold

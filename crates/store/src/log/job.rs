@@ -20,6 +20,8 @@ pub(super) enum Verdict {
     Decided,
     /// The decision is no.
     Rejected,
+    /// What it wants to take is taken.
+    Claimed(String),
     /// A stream has to be loaded first.
     Load,
     /// It can't be decided at all.
@@ -120,6 +122,7 @@ where
                 Err(error) => Verdict::Failed(Error::Encode(error)),
             },
             Err(Stop(StopKind::Load)) => Verdict::Load,
+            Err(Stop(StopKind::Claimed(claim))) => Verdict::Claimed(claim),
             Err(Stop(StopKind::Failed(error))) => Verdict::Failed(error),
             Err(Stop(StopKind::Rejected(rejection))) => {
                 self.rejection = Some(rejection);

@@ -58,20 +58,27 @@ pub(super) async fn load(database: &ApiDatabase, key: StreamKey, fold: Fold) -> 
 /// The same inside a transaction.
 pub(super) async fn load_in(tx: &mut TenantTx, stream: Uuid, fold: Fold) -> Result<Known, Error> {
     let tenant = tx.tenant().0;
-    let snapshot = sqlx::query(
-        "select version, state::text as state from snapshots where tenant_id = $1 and stream_id = $2 and shape = $3",
+    let start = sqlx::query(
+        "select h.seq, s.version, s.state::text as state from tenant_heads h
+         left join snapshots s on s.tenant_id = h.tenant_id and s.stream_id = $2 and s.shape = $3
+         where h.tenant_id = $1",
     )
     .bind(tenant)
     .bind(stream)
     .bind(fold.shape)
     .fetch_optional(tx.connection())
     .await?;
-    let mut known = Known { version: 0, category: None, state: (fold.initial)() };
-    if let Some(row) = snapshot
-        && let Some(state) = (fold.from_json)(row.try_get("state")?)
-    {
-        known =
-            Known { version: row.try_get::<i64, _>("version")?.cast_unsigned(), category: Some(fold.category), state };
+    let mut known = Known { version: 0, as_of: None, category: None, state: (fold.initial)() };
+    if let Some(row) = start {
+        // Read before the events: whatever comes in between is in the state, too.
+        known.as_of = Some(row.try_get::<i64, _>("seq")?.cast_unsigned());
+        if let Some(json) = row.try_get("state")?
+            && let Some(state) = (fold.from_json)(json)
+        {
+            known.version = row.try_get::<i64, _>("version")?.cast_unsigned();
+            known.category = Some(fold.category);
+            known.state = state;
+        }
     }
     let sql = events_after();
     loop {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::{Aggregate, Category, EventData};
 use uuid::Uuid;
 
-use super::append::{Appended, Command, append_batch};
+use super::append::{Appended, Command, DecidedOn, append_batch};
 use super::cache::StreamKey;
 use super::load::{Fold, load_in};
 use super::refusal::{Before, answered_before};
@@ -59,9 +59,10 @@ impl TenantTx {
         let (context, receipt) = to.receipt.map_or((&keyless, "null"), |receipt| (context, receipt));
         let command = Command { context, group: 1, primary: stream, receipt, claims: to.claims, events: &new };
         let key = StreamKey { tenant: self.tenant(), stream };
-        let streams = HashMap::from([(key, to.expected.map(|expected| (expected, 1)))]);
-        let answers = append_batch(self.connection(), &[command], &streams).await?;
-        match answers.into_iter().next() {
+        let streams =
+            HashMap::from([(key, to.expected.map(|expected| DecidedOn { expected, vouched_for: false, group: 1 }))]);
+        let answers = append_batch(self.connection(), &[command], &streams, None).await?;
+        match answers.commands.into_iter().next() {
             Some(Appended::UnknownTenant) | None => Err(Error::UnknownTenant),
             Some(appended) => Ok(appended),
         }

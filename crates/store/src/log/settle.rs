@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use domain::TenantId;
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
-use super::append::{Appended, failure};
+use super::append::{Answers, Appended, failure};
 use super::batch::{Batch, Entry};
 use super::commit::{Commit, Failed};
 use super::job::{Finish, Job};
@@ -37,12 +38,12 @@ impl Stored {
 
 impl Writer {
     /// Answers everybody in the batch but those whose events were stored, or lines them up once more.
-    pub(super) fn settle(&mut self, Commit { mut batch, connection, answers }: Commit) {
-        let tenants = std::mem::take(&mut batch.tenants);
+    pub(super) fn settle(&mut self, Commit { id, batch, connection, answers }: Commit) {
+        let tenants: Vec<TenantId> = batch.tenants.keys().copied().collect();
         let (connection, rest) = match answers {
             Ok(answers) => {
                 CrashPoint::AfterCommit.reached();
-                (connection, self.answer(batch, answers))
+                (connection, self.answer(id, batch, answers))
             }
             Err(failed) => (self.fail(batch, failed, connection), None),
         };
@@ -51,13 +52,16 @@ impl Writer {
 
     /// Keeps the states of what was stored, answers the other clients, decides again on what has moved. Answers what is still to
     /// be appended as it is, if anything.
-    fn answer(&mut self, batch: Batch, answers: Vec<Appended>) -> Option<Batch> {
+    fn answer(&mut self, commit: Uuid, batch: Batch, answers: Answers) -> Option<Batch> {
+        for (tenant, found) in answers.heads {
+            self.states.moved(tenant, found, commit);
+        }
         let (mut again, mut held) = (Vec::new(), Vec::new());
-        for (entry, answer) in batch.entries.into_iter().zip(answers) {
+        for (entry, answer) in batch.entries.into_iter().zip(answers.commands) {
             match answer {
                 Appended::Stored { seq, version } => {
                     self.meters.events.increment(entry.events.len() as u64);
-                    self.keep(&entry);
+                    self.keep(&entry, seq);
                     self.stored.push(entry.job, seq, version);
                 }
                 Appended::Replayed { seq, version, receipt } => {
@@ -79,7 +83,7 @@ impl Writer {
         for job in again.into_iter().rev() {
             self.retry_or(job, |_| true, Error::Overloaded);
         }
-        (!held.is_empty()).then(|| Batch::of_rest(held, batch.streams))
+        (!held.is_empty()).then(|| Batch::of_rest(held, batch.tenants, batch.streams))
     }
 
     /// Tells the clients of stored commands, and whoever is to hear of a commit.
@@ -95,6 +99,9 @@ impl Writer {
 
     /// Nothing is known to be stored. Answers the connection if it can be used again.
     fn fail(&mut self, batch: Batch, failed: Failed, connection: Option<PgConnection>) -> Option<PgConnection> {
+        for tenant in batch.tenants.keys() {
+            self.states.forget_head(*tenant);
+        }
         match failed {
             Failed::NotConnected(error) => {
                 let mut error = Some(error);
@@ -145,9 +152,9 @@ impl Writer {
     }
 
     /// Moves the states after a stored command into the cache; now and then also into the database.
-    fn keep(&mut self, entry: &Entry) {
+    fn keep(&mut self, entry: &Entry, seq: u64) {
         for touched in &entry.touched {
-            self.states.commit(&touched.key);
+            self.states.commit(&touched.key, seq);
             let (Some(before), Some((after, fold))) = (touched.expected, &touched.after) else { continue };
             if before / self.settings.snapshot_every != after.version / self.settings.snapshot_every {
                 let (database, key, known, fold) = (self.database.clone(), touched.key, after.clone(), *fold);

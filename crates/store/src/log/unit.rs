@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Aggregate, Category, EventData, EventType, MAX_ENCODED_EVENT, TenantId, envelope};
+use domain::{Aggregate, Category, EventData, EventType, MAX_ENCODED_EVENT, MessageId, TenantId, envelope};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ pub(super) enum StopKind<E> {
     /// A stream has to be loaded; the closure will run again.
     Load,
     Rejected(E),
+    /// A claim is known to be taken without looking.
+    Claimed(String),
     Failed(Error),
 }
 
@@ -61,6 +63,8 @@ pub(super) struct Touched {
     pub(super) key: StreamKey,
     /// The version it must have when the first event is appended; `None`: any.
     pub(super) expected: Option<u64>,
+    /// Whether it has that version for certain when the tenant's head is as this process has left it.
+    pub(super) vouched_for: bool,
     /// Its state after the command; `None` for streams without state.
     pub(super) after: Option<(Known, Fold)>,
     pub(super) appended: bool,
@@ -109,7 +113,7 @@ impl Unit<'_> {
     ) -> Result<(), Stop<E>> {
         let key = StreamKey { tenant: self.tenant, stream: id };
         if !self.work.touched.iter().any(|touched| touched.key == key) {
-            self.work.touched.push(Touched { key, expected: None, after: None, appended: true });
+            self.work.touched.push(Touched { key, expected: None, vouched_for: false, after: None, appended: true });
         }
         let data = encode(posting.event).map_err(|error| Stop(StopKind::Failed(error)))?;
         let new = NewEvent::new(category, id, posting.event.event_type(), data);
@@ -117,7 +121,17 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// Takes something that may be taken once per tenant, for example `message/<id>`, for the next event.
+    /// Takes an id that a client has chosen for a message, for the next event. One that was made for the tenant is taken.
+    pub fn choose<E>(&mut self, id: MessageId) -> Result<(), Stop<E>> {
+        let name = format!("message/{id}");
+        if id.was_made_for(self.tenant) {
+            return Err(Stop(StopKind::Claimed(name)));
+        }
+        self.claim(name);
+        Ok(())
+    }
+
+    /// Takes something that may be taken once per tenant, for example `cost/<id>`, for the next event.
     pub fn claim(&mut self, name: String) {
         self.work.claims.push(Claim { name, event: self.work.events.len() });
     }
@@ -146,7 +160,10 @@ impl Unit<'_> {
         }
         let touched = &mut self.work.touched[at];
         touched.appended = true;
-        touched.after = Some((Known { version, category: Some(A::CATEGORY), state: Arc::new(state) }, Fold::of::<A>()));
+        touched.after = Some((
+            Known { version, as_of: None, category: Some(A::CATEGORY), state: Arc::new(state) },
+            Fold::of::<A>(),
+        ));
         Ok(())
     }
 
@@ -163,7 +180,7 @@ impl Unit<'_> {
                 known
             }
             None if new && !self.must_load => {
-                Known { version: 0, category: None, state: Arc::new(A::State::default()) }
+                Known { version: 0, as_of: None, category: None, state: Arc::new(A::State::default()) }
             }
             None => {
                 self.states.meters.cache_misses.increment(1);
@@ -175,7 +192,9 @@ impl Unit<'_> {
             return Err(Stop(StopKind::Failed(Error::OtherCategory)));
         }
         let expected = Some(known.version);
-        self.work.touched.push(Touched { key, expected, after: Some((known, Fold::of::<A>())), appended: false });
+        let vouched_for = self.states.head(self.tenant).is_some_and(|head| head.vouches_for(&known));
+        let after = Some((known, Fold::of::<A>()));
+        self.work.touched.push(Touched { key, expected, vouched_for, after, appended: false });
         Ok(self.work.touched.len() - 1)
     }
 

@@ -195,12 +195,12 @@ impl Writer {
 
     fn begin(&mut self, connection: Option<PgConnection>, batch: Batch) {
         self.begun = Instant::now();
-        self.busy.extend(&batch.tenants);
+        self.busy.extend(batch.tenants.keys());
         self.under_way.push(Box::pin(commit(self.database.clone(), self.meters.clone(), connection, batch)));
     }
 
     /// A commit of these tenants has ended. What is left of it goes next, before newcomers, which might be in its way again.
-    pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &HashSet<TenantId>, rest: Option<Batch>) {
+    pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &[TenantId], rest: Option<Batch>) {
         for tenant in tenants {
             self.busy.remove(tenant);
             self.call_forward(tenant);
@@ -209,7 +209,7 @@ impl Writer {
             Some(rest) => self.begin(connection, rest),
             None => self.idle.push(connection),
         }
-        self.states.keep_uncommitted(|tenant| self.busy.contains(tenant) || self.gathered.tenants.contains(tenant));
+        self.states.keep_uncommitted(|tenant| self.busy.contains(tenant) || self.gathered.tenants.contains_key(tenant));
     }
 
     /// What waits behind a tenant is next.
@@ -285,7 +285,7 @@ impl Writer {
     fn scatter(&mut self) {
         let batch = std::mem::take(&mut self.gathered);
         self.states.keep_uncommitted(|tenant| self.busy.contains(tenant));
-        for tenant in &batch.tenants {
+        for tenant in batch.tenants.keys() {
             self.call_forward(tenant);
         }
         for entry in batch.entries.into_iter().rev() {
@@ -295,7 +295,7 @@ impl Writer {
 
     /// The first that is to go alone and may go now.
     fn alone_at(&self) -> Option<usize> {
-        let is_free = |tenant| !self.busy.contains(&tenant) && !self.gathered.tenants.contains(&tenant);
+        let is_free = |tenant| !self.busy.contains(&tenant) && !self.gathered.tenants.contains_key(&tenant);
         self.alone.iter().position(|job| is_free(job.tenant()))
     }
 
@@ -316,7 +316,8 @@ impl Writer {
                         self.states.advance(touched.key, known.clone());
                     }
                 }
-                batch.push(job, work);
+                let last_commit = self.states.head(tenant).map(|head| head.last_commit);
+                batch.push(job, work, last_commit);
             }
             // Decided on events that may yet fail to be stored.
             Verdict::Rejected if work.provisional => self.wait_behind(job),
@@ -324,6 +325,7 @@ impl Writer {
                 let decided_on = decided_on(job.as_ref(), &work);
                 self.review(job, decided_on, Finish::Rejected);
             }
+            Verdict::Claimed(claim) => self.review(job, vec![], Finish::Claimed(claim)),
             Verdict::Load => self.load(job, work),
             Verdict::Failed(error) => job.finish(Finish::Failed(error)),
         }
