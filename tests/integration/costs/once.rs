@@ -31,7 +31,7 @@ async fn an_event_that_somebody_else_has_projected_meanwhile_is_not_added_again(
         let meta = json!({"actor": {"kind": "system", "id": Uuid::nil()}, "correlation_id": Uuid::nil(),
                           "causation_id": Uuid::nil()});
         let seq: i64 = sqlx::query_scalar(
-            "select seq from append_one($1, $1, null, null, 'null', null, '{}', 'ledger', $2, gen_random_uuid(),
+            "select seq from append_one(null, null, null, $1, $1, null, null, 'null', null, '{}', 'ledger', $2, gen_random_uuid(),
                                         'cost_voided', 1::smallint, $3, $4, $5)",
         )
         .bind(user.tenant)
