@@ -158,7 +158,7 @@ alter function append_one reset search_path;
 --! definer functions have a fixed search path and an owner that nobody logs in as: append_one has no settings
 
 alter function append_one owner to convolog_api;
---! runtime roles own nothing: convolog_api owns function append_one(uuid,uuid,text,bytea,text,bigint,text[],text,uuid,uuid,text,smallint,text,text,timestamp with time zone)
+--! runtime roles own nothing: convolog_api owns function append_one(uuid,uuid,bigint,uuid,uuid,text,bytea,text,bigint,text[],text,uuid,uuid,text,smallint,text,text,timestamp with time zone)
 --! the definer functions are those on the list, with their owners and callers: append_one of convolog_api for nobody is not on the list
 --! the definer functions are those on the list, with their owners and callers: append_one of convolog_append for convolog_api is named but does not exist
 --! definer functions have a fixed search path and an owner that nobody logs in as: append_one belongs to convolog_api
