@@ -99,6 +99,68 @@ async fn an_append_reads_one_entry_of_its_stream_with_plans_made_on_an_empty_log
     }
 }
 
+/// One command with one event, as the commit `commit` of a caller who knows of the commit `last` and of the stream's version
+/// `known`; its status and the version that was decided on or found.
+async fn append_knowing(
+    connection: &mut PgConnection,
+    (commit, last): (Option<Uuid>, Option<Uuid>),
+    stream: u128,
+    known: i64,
+) -> (String, Option<i64>) {
+    sqlx::query_as(
+        "select status, versions[1] from append_batch($1, array[$2], array[1], array[$3], array[1], array[$4], array[$5::bigint],
+           array[$5::bigint], array[1], array[$2], array[null::text], array[null::bytea], array['null'], array[1], array[1],
+           array[1], '{}', '{}', '{}', array[1], array[1], array[1], array[1], array['session'], array[gen_random_uuid()],
+           array['session.message_posted'], array[1::smallint], array['{}'], array['{}'], array[now()])",
+    )
+    .bind(commit)
+    .bind(TENANT)
+    .bind(last)
+    .bind(Uuid::from_u128(stream))
+    .bind(known)
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_looked_up_unless_nobody_can_have_moved_it() {
+    let database = tests::database().await;
+    let options = database.login_options("convolog_api").await.options(WRITERS.iter().copied());
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query("select open_tenant($1)").bind(TENANT).execute(&mut connection).await.unwrap();
+    let commits = [1, 2, 3, 4].map(|n| Some(Uuid::from_u128(n)));
+    let stored = |version| ("stored".to_owned(), Some(version));
+    connection.execute("begin").await.unwrap();
+    let mut look_ups = Vec::new();
+    let mut seen = 0;
+    let mut counted = async |connection: &mut PgConnection| {
+        let (now, _, _) = reads(connection).await;
+        look_ups.push(now - std::mem::replace(&mut seen, now));
+    };
+    // Nobody has been here: there is nothing to know.
+    assert_eq!(append_knowing(&mut connection, (commits[0], None), 7, 0).await, stored(0));
+    counted(&mut connection).await;
+    // The head is as this caller has left it.
+    assert_eq!(append_knowing(&mut connection, (commits[1], commits[0]), 7, 1).await, stored(1));
+    counted(&mut connection).await;
+    // Somebody else moves it, by one event and by a batch, with and without a name.
+    for move_by in [true, false] {
+        let before = if move_by { commits[1] } else { commits[2] };
+        match move_by {
+            true => append_one(&mut connection, 7).await,
+            false => append_batch(&mut connection, 7, 1).await,
+        }
+        counted(&mut connection).await;
+        let version = if move_by { 2 } else { 4 };
+        assert_eq!(append_knowing(&mut connection, (None, before), 7, version).await.0, "moved");
+        counted(&mut connection).await;
+        assert_eq!(append_knowing(&mut connection, (commits[2], before), 7, version + 1).await, stored(version + 1));
+        counted(&mut connection).await;
+    }
+    assert_eq!(look_ups, [1, 0, 1, 1, 1, 1, 1, 1]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_writers_settings_such_plans_would_read_the_whole_log() {
     let [one, _] = costs(&[("plan_cache_mode", "force_generic_plan")], "vacuum analyze").await;

@@ -116,3 +116,35 @@ impl States {
         self.committed.pop(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_vouches_for_what_was_certain_since_others_last_moved_it() {
+        let mut states = States::new(8, Meters::register());
+        let tenant = TenantId(Uuid::from_u128(1));
+        let [a, b, c, d, other] = [1, 2, 3, 4, 9].map(Uuid::from_u128);
+        let known = |as_of| Known { version: 1, as_of, category: None, state: Arc::new(()) };
+        let vouched = |states: &mut States| {
+            let head = states.head(tenant).unwrap();
+            [None, Some(4), Some(5), Some(6), Some(9)].map(|as_of| head.vouches_for(&known(as_of)))
+        };
+        assert!(states.head(tenant).is_none());
+        // Whoever was there before, it was not this process, as far as it knows.
+        states.moved(tenant, (5, Some(other)), a);
+        assert_eq!(vouched(&mut states), [false, false, true, true, true]);
+        // Its own commits change nothing of that.
+        states.moved(tenant, (6, Some(a)), b);
+        assert_eq!(vouched(&mut states), [false, false, true, true, true]);
+        assert_eq!(states.head(tenant).unwrap().last_commit, b);
+        // Somebody else has moved it up to 9, with a commit of a name or of none.
+        for (found, commit) in [(Some(other), c), (None, d)] {
+            states.moved(tenant, (9, found), commit);
+            assert_eq!(vouched(&mut states), [false, false, false, false, true]);
+        }
+        states.forget_head(tenant);
+        assert!(states.head(tenant).is_none());
+    }
+}
