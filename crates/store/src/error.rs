@@ -124,6 +124,11 @@ pub(crate) fn is_unique_violation(error: &Error) -> bool {
     matches!(error, Error::Database(error) if sqlstate(error).as_deref() == Some("23505"))
 }
 
+/// Whether a stream had another version than the one that an append took for granted.
+pub(crate) fn is_taken_version(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.constraint() == Some("events_stream_version_key"))
+}
+
 /// Somebody else has held a lock for too long.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     sqlstate(error).as_deref() == Some("55P03")

@@ -102,6 +102,39 @@ async fn a_command_over_several_streams_is_stored_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_taken_for_granted_wrongly_is_looked_up() {
+    let world = World::start().await;
+    let user = world.tenant().await;
+    let (session, other) = (user.start_session().await, user.start_session().await);
+    assert_eq!(user.say(session, "1").await.status, 201);
+    // By hand, and so that the head looks untouched: nothing that appends leaves it so.
+    sqlx::query(
+        "with last as (select * from events where tenant_id = $1 and stream_id = $2 order by version desc limit 1),
+              moved as (update tenant_heads set seq = seq + 1 where tenant_id = $1 returning seq)
+         insert into events (tenant_id, seq, category, stream_id, version, event_id, name, schema, data, meta, occurred_at,
+                             recorded_at)
+         select l.tenant_id, m.seq, l.category, l.stream_id, l.version + 1, gen_random_uuid(), l.name, l.schema,
+                replace(l.data::text, l.data ->> 'message_id', gen_random_uuid()::text)::json, l.meta, l.occurred_at,
+                l.recorded_at
+         from last l, moved m",
+    )
+    .bind(user.tenant)
+    .bind(session)
+    .execute(&world.database.admin)
+    .await
+    .unwrap();
+    // Alone and beside others.
+    assert_eq!(user.say(session, "3").await.status, 201);
+    let beside = futures_util::future::join_all((0..20).map(|_| user.say(other, "beside")));
+    let (said, beside) = tokio::join!(user.say(session, "4"), beside);
+    assert!(said.status == 201 && beside.iter().all(|said| said.status == 201), "{}", said.body);
+    world.drain().await;
+    let versions: Vec<i64> =
+        user.messages(session, 0).await.iter().map(|message| message["version"].as_i64().unwrap()).collect();
+    assert_eq!(versions, [2, 3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_over_shared_streams_of_two_processes_never_tear() {
     let world = World::with(WorldSettings { apis: 2, ..WorldSettings::default() }).await;
     let user = world.tenant().await;

@@ -12,7 +12,7 @@ use super::commit::{Commit, Failed};
 use super::job::{Finish, Job};
 use super::snapshot;
 use super::writer::Writer;
-use crate::error::{is_connection_end, is_lock_timeout};
+use crate::error::{is_connection_end, is_lock_timeout, is_taken_version};
 use crate::tasks::spawn;
 use crate::{CrashPoint, Error};
 
@@ -125,6 +125,13 @@ impl Writer {
             Failed::Append(error) if batch.entries.len() > 1 => {
                 tracing::warn!(%error, commands = batch.entries.len(), "a batch failed and is tried command by command");
                 self.alone.extend(batch.entries.into_iter().map(|entry| entry.job));
+            }
+            Failed::Append(error) if is_taken_version(&error) => {
+                tracing::warn!(%error, "a version that was taken for granted was another's");
+                self.states_are_unsure(&batch);
+                for entry in batch.entries {
+                    self.retry_or(entry.job, |_| true, Error::Overloaded);
+                }
             }
             Failed::Append(error) => {
                 self.states_are_unsure(&batch);
