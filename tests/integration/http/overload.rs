@@ -158,6 +158,34 @@ async fn commands_that_have_waited_too_long_are_refused_instead_of_begun() {
     assert_eq!(head(&world, user.tenant).await, before + 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_gathered_for_too_long_is_refused_and_what_came_later_is_stored() {
+    let log = LogSettings { connections: 1, ..LogSettings::default() };
+    let (world, stalled, session) = patient(WorldSettings { log, ..WorldSettings::default() }).await;
+    let other = world.tenant().await;
+    let others = other.start_session().await;
+    let before = head(&world, other.tenant).await;
+    let lock = hold_head(&world, &stalled).await;
+    let first = say(&stalled, session, "first", 1);
+    until_wait_for_locks(&world, 1).await;
+    // They are decided already, and wait for the only connection.
+    let late = say(&other, others, "late", 5);
+    let (_, log, _) = world.nodes[0].write_side().unwrap();
+    eventually("the others wait", async || log.waiting().0 == 6).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    // Decided on what they would have stored.
+    let in_time = say(&other, others, "in time", 1);
+    eventually("another waits", async || log.waiting().0 == 7).await;
+    lock.rollback().await.unwrap();
+    for reply in join_all(first.into_iter().chain(in_time)).await {
+        assert_eq!(reply.unwrap().status, 201);
+    }
+    for reply in join_all(late).await {
+        assert_problem(&reply.unwrap(), 503, "overloaded");
+    }
+    assert_eq!(head(&world, other.tenant).await, before + 1);
+}
+
 /// Whoever logs in keeps a connection of the API's pool as long as this lives.
 async fn hold_logins(world: &World) -> Transaction<'static, Postgres> {
     let waiting = "create or replace function accounts_by_email(p_email text, p_tenant uuid, p_limit int)
