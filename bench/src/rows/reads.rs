@@ -29,6 +29,15 @@ impl Bench {
     /// statements, which name the tenant; in turns, on a connection each.
     pub(super) async fn reads(&mut self) -> anyhow::Result<()> {
         self.last_raw = None;
+        // When no row before this one has let anything be projected.
+        if !sqlx::query_scalar::<_, bool>("select exists (select from sessions)")
+            .fetch_one(&self.services.admin)
+            .await?
+        {
+            self.node.workers_on().await?;
+            self.drained().await?;
+            self.node.workers_off().await?;
+        }
         let services = &self.services;
         let url = services.url_as(DATABASE, "convolog_api", &services.secrets.roles().api);
         let mut secured = PgConnection::connect(&url).await?;
