@@ -121,7 +121,7 @@ impl FromRequestParts<Api> for Caller {
         let known = if parts.headers.contains_key(header::AUTHORIZATION) {
             by_bearer(bearer(&parts.headers)?, api, now).await?
         } else {
-            Known::by_token(Box::pin(cookies::authenticate(parts, api, now)).await?)
+            Known::by_token(cookies::authenticate(parts, api, now).await?)
         };
         let Known { context, credential, good_until } = known;
         problem::record_tenant(context.tenant());
@@ -148,11 +148,11 @@ impl Known {
     }
 }
 
-/// What asks the database is boxed: it is large, seldom needed, and would otherwise be a part of every handler's future, which is
-/// copied for each request.
+/// What asks the database is boxed, here, for a cookie and for a key: it is large, seldom needed, and would otherwise be a part of
+/// every handler's future, which is copied for each request.
 async fn by_bearer(token: &str, api: &Api, now: DateTime<Utc>) -> Result<Known, Error> {
     if token.starts_with(key::PREFIX) {
-        return Box::pin(known::authenticate(api, token, now)).await;
+        return known::authenticate(api, token, now).await;
     }
     let role_now = |token: AccessToken| Box::pin(role_now(api, token.grant));
     api.inner.tokens.authenticate(token, now, role_now).await.map(Known::by_token)

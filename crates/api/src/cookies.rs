@@ -66,7 +66,7 @@ pub(crate) async fn authenticate(parts: &Parts, api: &Api, now: DateTime<Utc>) -
         api.inner.origins.check(&parts.headers)?;
     }
     let token = CookieToken::parse(text).ok_or_else(Error::unauthorized)?;
-    let look_up = || look_up(api, parts.extensions.get(), token, now);
+    let look_up = || Box::pin(look_up(api, parts.extensions.get(), token, now));
     api.inner.tokens.by_cookie(text, now, look_up).await
 }
 

@@ -169,7 +169,6 @@ pub(crate) async fn post(
         metadata: body.metadata,
     };
     let outcome = api.inner.log.execute(context, move |unit| {
-        // Two messages of one id would stop the projector.
         if let Some(chosen) = chosen {
             unit.choose(chosen)?;
         }

@@ -130,7 +130,6 @@ fn record_step(unit: &mut Unit<'_>, session: Uuid, command: &Command) -> Result<
     match command {
         Command::Start(_) => unit.start::<Session, Rejection>(session, command.clone()),
         Command::PostMessage(posted) => {
-            // As the API does: two messages of one id would stop the projector.
             unit.choose(posted.message_id)?;
             unit.run::<Session, Rejection>(session, command.clone())
         }

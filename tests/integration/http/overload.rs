@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::postgres::Postgres;
 use sqlx::{Executor as _, Transaction};
 use store::LogSettings;
-use tests::{User, World, WorldSettings, eventually};
+use tests::{Reply, User, World, WorldSettings, eventually};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ async fn assert_healthy(world: &World) {
     }
 }
 
-fn say(user: &User, session: Uuid, content: &str, count: usize) -> Vec<JoinHandle<tests::Reply>> {
+fn say(user: &User, session: Uuid, content: &str, count: usize) -> Vec<JoinHandle<Reply>> {
     let one = |_| {
         let (user, content) = (user.clone(), content.to_owned());
         tokio::spawn(async move { user.say(session, &content).await })
@@ -38,7 +38,7 @@ fn say(user: &User, session: Uuid, content: &str, count: usize) -> Vec<JoinHandl
     (0..count).map(one).collect()
 }
 
-fn answered(requests: &[JoinHandle<tests::Reply>]) -> usize {
+fn answered(requests: &[JoinHandle<Reply>]) -> usize {
     requests.iter().filter(|request| request.is_finished()).count()
 }
 
@@ -136,18 +136,28 @@ async fn a_stalled_tenant_is_tried_once_and_who_shared_its_commit_is_stored() {
     assert_eq!(user.post("/v1/sessions", &start).await.status, 201);
 }
 
+/// Holds the head of a tenant while one command on its session waits for it and five on the other session wait longer than a
+/// command may. The lock, the one, and the five.
+async fn wait_too_long(
+    world: &World,
+    (stalled, session): (&User, Uuid),
+    (late, theirs): (&User, Uuid),
+) -> (Transaction<'static, Postgres>, Vec<JoinHandle<Reply>>, Vec<JoinHandle<Reply>>) {
+    let lock = hold_head(world, stalled).await;
+    let first = say(stalled, session, "first", 1);
+    until_wait_for_locks(world, 1).await;
+    let late = say(late, theirs, "late", 5);
+    let (_, log, _) = world.nodes[0].write_side().unwrap();
+    eventually("the others wait", async || log.waiting().0 == 6).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    (lock, first, late)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_have_waited_too_long_are_refused_instead_of_begun() {
     let (world, user, session) = patient(WorldSettings::default()).await;
     let before = head(&world, user.tenant).await;
-    let lock = hold_head(&world, &user).await;
-    let first = say(&user, session, "first", 1);
-    until_wait_for_locks(&world, 1).await;
-    let late = say(&user, session, "late", 5);
-    let (_, log, _) = world.nodes[0].write_side().unwrap();
-    eventually("the others wait", async || log.waiting().0 == 6).await;
-    // For longer than a command may wait for its turn.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let (lock, first, late) = wait_too_long(&world, (&user, session), (&user, session)).await;
     lock.rollback().await.unwrap();
     for reply in join_all(first).await {
         assert_eq!(reply.unwrap().status, 201);
@@ -165,16 +175,11 @@ async fn what_has_gathered_for_too_long_is_refused_and_what_came_later_is_stored
     let other = world.tenant().await;
     let others = other.start_session().await;
     let before = head(&world, other.tenant).await;
-    let lock = hold_head(&world, &stalled).await;
-    let first = say(&stalled, session, "first", 1);
-    until_wait_for_locks(&world, 1).await;
     // They are decided already, and wait for the only connection.
-    let late = say(&other, others, "late", 5);
-    let (_, log, _) = world.nodes[0].write_side().unwrap();
-    eventually("the others wait", async || log.waiting().0 == 6).await;
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let (lock, first, late) = wait_too_long(&world, (&stalled, session), (&other, others)).await;
     // Decided on what they would have stored.
     let in_time = say(&other, others, "in time", 1);
+    let (_, log, _) = world.nodes[0].write_side().unwrap();
     eventually("another waits", async || log.waiting().0 == 7).await;
     lock.rollback().await.unwrap();
     for reply in join_all(first.into_iter().chain(in_time)).await {
@@ -208,7 +213,7 @@ async fn when_all_connections_are_taken_reads_are_refused_soon_while_commands_an
         let body = json!({"email": "nobody@example.com", "password": "nobody guesses this one"});
         tokio::spawn(async move { nobody.post("/v1/auth/login", &body).await })
     });
-    let logging_in: Vec<JoinHandle<tests::Reply>> = logging_in.collect();
+    let logging_in: Vec<JoinHandle<Reply>> = logging_in.collect();
     let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
                    where d.datname = current_database() and l.locktype = 'advisory' and not l.granted";
     eventually("both connections are taken", async || {

@@ -70,7 +70,7 @@ pub(crate) async fn authenticate(api: &Api, text: &str, now: DateTime<Utc>) -> R
     };
     let key = ApiKey::parse(text).map_err(malformed)?;
     let place = context(key.tenant, key.id);
-    let found = api_key(&api.inner.database, &place, key.id).await?.ok_or_else(refused)?;
+    let found = Box::pin(api_key(&api.inner.database, &place, key.id)).await?.ok_or_else(refused)?;
     if !key.matches(&found.secret_hash) {
         return Err(refused());
     }

@@ -49,6 +49,19 @@ impl Appended {
             _ => Self::UnknownTenant,
         })
     }
+
+    /// The number of the last event, when the events are stored now.
+    pub(crate) fn stored(&self) -> Option<u64> {
+        match self {
+            Self::Stored { seq, .. } => Some(*seq),
+            Self::Replayed { .. }
+            | Self::KeyReused
+            | Self::Claimed(_)
+            | Self::Conflict
+            | Self::Held
+            | Self::UnknownTenant => None,
+        }
+    }
 }
 
 /// What has come of a batch.
@@ -150,13 +163,16 @@ pub(super) struct DecidedOn {
 /// What each stream of a batch was decided on, `None` for those that accumulate.
 pub(super) type Streams = HashMap<StreamKey, Option<DecidedOn>>;
 
+/// The tenants of a batch, with the last commit that this process knows of.
+pub(super) type LastCommits = HashMap<TenantId, Option<Uuid>>;
+
 /// The set-based form: either all are stored or none. With the id of the commit, when this process is to remember it, and the
 /// last commits of the tenants that it knows of.
 pub(super) async fn append_batch(
     connection: &mut PgConnection,
     commands: &[Command<'_>],
     touched: &Streams,
-    remembered: Option<(Uuid, &HashMap<TenantId, Option<Uuid>>)>,
+    remembered: Option<(Uuid, &LastCommits)>,
 ) -> Result<Answers, sqlx::Error> {
     let (commit, last_commits) = remembered.unzip();
     let arrays = Arrays::of(commands, touched, last_commits);

@@ -9,7 +9,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
 use uuid::Uuid;
 
-use super::append::{Answers, Appended, Command, DecidedOn, Streams, meta};
+use super::append::{Answers, Appended, Command, DecidedOn, LastCommits, Streams, meta};
 use super::cache::StreamKey;
 
 /// One array per parameter. Tenants, streams and commands are named by their places, counted from 1.
@@ -54,11 +54,7 @@ pub(super) struct Arrays<'a> {
 }
 
 impl<'a> Arrays<'a> {
-    pub(super) fn of(
-        commands: &[Command<'a>],
-        touched: &Streams,
-        last_commits: Option<&HashMap<TenantId, Option<Uuid>>>,
-    ) -> Self {
+    pub(super) fn of(commands: &[Command<'a>], touched: &Streams, last_commits: Option<&LastCommits>) -> Self {
         let mut arrays = Self::default();
         arrays.tenants.extend(commands.iter().map(|command| command.context.caller.tenant().0));
         // As PostgreSQL orders them: all writers lock the heads in this order.

@@ -1,11 +1,11 @@
 //! The commands that go into one commit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use domain::TenantId;
 use uuid::Uuid;
 
-use super::append::{Command, DecidedOn, Streams};
+use super::append::{Command, DecidedOn, LastCommits, Streams};
 use super::cache::StreamKey;
 use super::job::Job;
 use super::unit::{Claim, NewEvent, Touched, Work};
@@ -47,8 +47,7 @@ impl Entry {
 pub(super) struct Batch {
     pub(super) entries: Vec<Entry>,
     pub(super) streams: Streams,
-    /// With the last commit that this process knows of.
-    pub(super) tenants: HashMap<TenantId, Option<Uuid>>,
+    pub(super) tenants: LastCommits,
     keys: HashSet<(TenantId, Uuid, String)>,
     claims: HashSet<(TenantId, String)>,
     pub(super) bytes: usize,
@@ -70,11 +69,7 @@ impl Batch {
     }
 
     /// What is left of a batch: the streams of the others are nothing to it.
-    pub(super) fn of_rest(
-        entries: Vec<Entry>,
-        mut tenants: HashMap<TenantId, Option<Uuid>>,
-        mut streams: Streams,
-    ) -> Self {
+    pub(super) fn of_rest(entries: Vec<Entry>, mut tenants: LastCommits, mut streams: Streams) -> Self {
         let touched: HashSet<StreamKey> =
             entries.iter().flat_map(|entry| &entry.touched).map(|touched| touched.key).collect();
         streams.retain(|key, _| touched.contains(key));

@@ -14,21 +14,6 @@ use super::unit::{Claim, NewEvent, encode};
 use super::{CommandContext, ExecuteError, OnCommit, Outcome};
 use crate::{Error, TenantTx};
 
-impl Appended {
-    /// The number of the last event, when the events are stored now.
-    pub(crate) fn stored(&self) -> Option<u64> {
-        match self {
-            Self::Stored { seq, .. } => Some(*seq),
-            Self::Replayed { .. }
-            | Self::KeyReused
-            | Self::Claimed(_)
-            | Self::Conflict
-            | Self::Held
-            | Self::UnknownTenant => None,
-        }
-    }
-}
-
 /// What is appended to one stream, beside the events.
 pub(crate) struct Appending<'a> {
     /// Of which category, and the stream.

@@ -122,6 +122,7 @@ impl Unit<'_> {
     }
 
     /// Takes an id that a client has chosen for a message, for the next event. One that was made for the tenant is taken.
+    /// Two messages of one id would stop the projector.
     pub fn choose<E>(&mut self, id: MessageId) -> Result<(), Stop<E>> {
         let name = format!("message/{id}");
         if id.was_made_for(self.tenant) {
