@@ -6,7 +6,7 @@ use tests::{User, World, WorldSettings};
 use uuid::Uuid;
 
 /// A world whose API waits for locks as long as the test holds them, on the connections it opens from now on.
-pub(super) async fn patient(settings: WorldSettings) -> (World, User, Uuid) {
+pub(crate) async fn patient(settings: WorldSettings) -> (World, User, Uuid) {
     waiting_for_locks("60s", settings).await
 }
 
@@ -31,7 +31,7 @@ pub(crate) async fn let_wait_for_locks(world: &World, role: &str, time: &str) {
 }
 
 /// Nothing is appended to the tenant's log as long as this lives.
-pub(super) async fn hold_head(world: &World, user: &User) -> Transaction<'static, Postgres> {
+pub(crate) async fn hold_head(world: &World, user: &User) -> Transaction<'static, Postgres> {
     let mut lock = world.database.admin.begin().await.unwrap();
     let sql = "select from tenant_heads where tenant_id = $1 for update";
     sqlx::query(sql).bind(user.tenant).execute(&mut *lock).await.unwrap();

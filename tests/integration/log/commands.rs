@@ -11,6 +11,9 @@ use store::{
 use tests::{User, World, WorldSettings, eventually};
 use uuid::Uuid;
 
+use crate::http::stalled::{hold_head, patient};
+use crate::http::until_wait_for_locks;
+
 fn context(user: &User, key: Option<&str>) -> CommandContext {
     let actor = Actor { kind: ActorKind::User, id: user.id };
     let caller = TenantContext::authenticated(TenantId(user.tenant), actor);
@@ -272,6 +275,46 @@ async fn each_command_of_a_batch_is_told_what_is_in_its_own_way_and_the_others_a
     // A tenant is founded with three events.
     assert_eq!(heads(&user).await, (3 + 2 + 20 * 9, 3 + 2 + 20 * 9));
     assert_eq!(heads(&other).await, (3 + 1 + 20, 3 + 1 + 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_again_goes_before_what_came_later() {
+    let settings = LogSettings { connections: 1, ..LogSettings::default() };
+    let (world, user, session) = patient(WorldSettings { log: settings, ..WorldSettings::default() }).await;
+    let other = world.tenant().await;
+    let others = other.start_session().await;
+    let log = world.nodes[0].write_side().unwrap().1.clone();
+    let claiming = move |unit: &mut Unit<'_>| {
+        unit.claim("taken".into());
+        post(unit, session, "claims")
+    };
+    execute(&log, context(&user, None), claiming).await.unwrap();
+    let say = |user: &User, session, content: &'static str| {
+        let (log, context) = (log.clone(), context(user, None));
+        tokio::spawn(async move { execute(&log, context, move |unit| post(unit, session, content)).await })
+    };
+    let wait = async |count| eventually("they wait", async || log.waiting().0 == count).await;
+
+    // Two gather while the only connection is taken: what is in the way of one is in the way of both.
+    let (held, others_held) = (hold_head(&world, &user).await, hold_head(&world, &other).await);
+    let occupies = say(&other, others, "occupies");
+    until_wait_for_locks(&world, 1).await;
+    let claims = tokio::spawn({
+        let (log, context) = (log.clone(), context(&user, None));
+        async move { execute(&log, context, claiming).await }
+    });
+    wait(2).await;
+    let earlier = say(&user, session, "earlier");
+    wait(3).await;
+    others_held.rollback().await.unwrap();
+    occupies.await.unwrap().unwrap();
+    until_wait_for_locks(&world, 1).await;
+    let later = say(&user, session, "later");
+    wait(3).await;
+    held.rollback().await.unwrap();
+    assert!(matches!(claims.await.unwrap(), Err(ExecuteError::Claimed(_))));
+    let (earlier, later) = (earlier.await.unwrap().unwrap(), later.await.unwrap().unwrap());
+    assert_eq!((earlier.version, later.version), (3, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ impl Stored {
 impl Writer {
     /// Answers everybody in the batch but those whose events were stored, or lines them up once more.
     pub(super) fn settle(&mut self, Commit { id, batch, connection, answers }: Commit) {
-        let tenants: Vec<TenantId> = batch.tenants.keys().copied().collect();
+        self.release(batch.tenants.keys());
         let (connection, rest) = match answers {
             Ok(answers) => {
                 CrashPoint::AfterCommit.reached();
@@ -47,7 +47,7 @@ impl Writer {
             }
             Err(failed) => (self.fail(batch, failed, connection), None),
         };
-        self.end(connection, &tenants, rest);
+        self.end(connection, rest);
     }
 
     /// Keeps the states of what was stored, answers the other clients, decides again on what has moved. Answers what is still to

@@ -199,16 +199,25 @@ impl Writer {
         self.under_way.push(Box::pin(commit(self.database.clone(), self.meters.clone(), connection, batch)));
     }
 
-    /// A commit of these tenants has ended. What is left of it goes next, before newcomers, which might be in its way again.
-    pub(super) fn end(&mut self, connection: Option<PgConnection>, tenants: &[TenantId], rest: Option<Batch>) {
+    /// A commit of these tenants has ended. What waited behind it is next, unless some of the commit goes before that again.
+    pub(super) fn release<'a>(&mut self, tenants: impl Iterator<Item = &'a TenantId>) {
         for tenant in tenants {
             self.busy.remove(tenant);
             self.call_forward(tenant);
         }
+    }
+
+    /// A commit is settled. What is left of it goes next, before newcomers, which might be in its way again.
+    pub(super) fn end(&mut self, connection: Option<PgConnection>, rest: Option<Batch>) {
         match rest {
             Some(rest) => self.begin(connection, rest),
             None => self.idle.push(connection),
         }
+        self.forget_uncommitted();
+    }
+
+    /// But what is under way or has gathered.
+    fn forget_uncommitted(&mut self) {
         self.states.keep_uncommitted(|tenant| self.busy.contains(tenant) || self.gathered.tenants.contains_key(tenant));
     }
 
@@ -284,7 +293,7 @@ impl Writer {
     /// What has gathered waits for its decision again: some of it has waited too long, and others were decided on top of that.
     fn scatter(&mut self) {
         let batch = std::mem::take(&mut self.gathered);
-        self.states.keep_uncommitted(|tenant| self.busy.contains(tenant));
+        self.forget_uncommitted();
         for tenant in batch.tenants.keys() {
             self.call_forward(tenant);
         }
