@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use api::statements;
 use serde_json::json;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use store::Work;
 use uuid::Uuid;
@@ -15,8 +15,12 @@ use crate::load::Dice;
 use crate::report::Aim;
 use crate::services::DATABASE;
 
-/// Reads on one connection before the other has its turn.
-const TURN: u32 = 100;
+/// As the API's pool has them.
+const API_SETTINGS: [(&str, &str); 2] = [("jit", "off"), ("enable_seqscan", "off")];
+/// Connections of each kind: the system has a place for every server process, and some places are better than others.
+const CONNECTIONS: usize = 16;
+/// Reads on one connection before another has its turn.
+const TURN: u32 = 20;
 
 /// The two kinds of reads, as the API makes them.
 struct Statements {
@@ -26,7 +30,7 @@ struct Statements {
 
 impl Bench {
     /// The API's role under row-level security and a superuser, who is under none, make the same round trips with the same
-    /// statements, which name the tenant; in turns, on a connection each.
+    /// statements, which name the tenant; in turns, on as many connections each.
     pub(super) async fn reads(&mut self) -> anyhow::Result<()> {
         self.last_raw = None;
         // When no row before this one has let anything be projected.
@@ -40,8 +44,14 @@ impl Bench {
         }
         let services = &self.services;
         let url = services.url_as(DATABASE, "convolog_api", &services.secrets.roles().api);
-        let mut secured = PgConnection::connect(&url).await?;
-        let mut free = PgConnection::connect(&services.admin_url(DATABASE)).await?;
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            for (kind, url) in [&url, &services.admin_url(DATABASE)].into_iter().enumerate() {
+                let options: PgConnectOptions = url.parse()?;
+                let options = options.options(API_SETTINGS);
+                connections.push((kind, PgConnection::connect_with(&options).await?));
+            }
+        }
         let statements = Statements { point: statements::session(), list: statements::messages(false) };
         for _ in 0..self.size.rounds {
             for (aim, list) in [(aims::READS_LIST, true), (aims::READS_POINT, false)] {
@@ -49,15 +59,17 @@ impl Bench {
                 let mut dice = Dice::new(0);
                 let until = Instant::now() + self.size.measured;
                 while Instant::now() < until {
-                    for (connection, times) in [&mut secured, &mut free].into_iter().zip(&mut times) {
-                        times.push(self.turn(connection, &statements, list, &mut dice).await?);
+                    for (kind, connection) in &mut connections {
+                        times[*kind].push(self.turn(connection, &statements, list, &mut dice).await?);
                     }
                 }
                 self.say_reads(aim, &mut times)?;
             }
         }
-        secured.close().await?;
-        Ok(free.close().await?)
+        for (_, connection) in connections {
+            connection.close().await?;
+        }
+        Ok(())
     }
 
     async fn turn(
@@ -100,7 +112,6 @@ async fn read(
     let checkpoint = sqlx::query(statements::CHECKPOINT).bind(tenant).bind(Work::ReadModel.as_str());
     checkpoint.fetch_optional(&mut *connection).await?;
     let rows = if list {
-        sqlx::query(statements::SESSION_EXISTS).bind(tenant).bind(session).fetch_optional(&mut *connection).await?;
         let page = sqlx::query(AssertSqlSafe(statements.list.clone()));
         page.bind(tenant).bind(session).bind(0_i64).bind(i64::try_from(PAGE)? + 1).fetch_all(&mut *connection).await?
     } else {

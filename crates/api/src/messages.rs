@@ -234,14 +234,6 @@ pub(crate) async fn list(
     let [from] = query.cursor.map(|cursor| scope.decode(&cursor)).transpose()?.unwrap_or([start]);
 
     let mut read = Read::projected(&api, &caller, query.min_seq).await?;
-    let exists: Option<i32> = sqlx::query_scalar(statements::SESSION_EXISTS)
-        .bind(tenant.0)
-        .bind(session)
-        .fetch_optional(read.connection())
-        .await?;
-    if exists.is_none() {
-        return Err(Error::not_found());
-    }
     let rows = sqlx::query(sqlx::AssertSqlSafe(statements::messages(newest_first)))
         .bind(tenant.0)
         .bind(session)
@@ -249,7 +241,16 @@ pub(crate) async fn list(
         .bind(query.limit.and_one())
         .fetch_all(read.connection())
         .await?;
+    if rows.is_empty() && !session_exists(&mut read, session).await? {
+        return Err(Error::not_found());
+    }
     let rows = rows.iter().map(MessageRow::from_row).collect::<Result<Vec<_>, _>>()?;
     let page = Page::new(rows, query.limit, |row| scope.encode([row.version]));
     read.answer(&page).await
+}
+
+async fn session_exists(read: &mut Read, session: Uuid) -> Result<bool, Error> {
+    let sql = "select 1 from sessions where tenant_id = $1 and id = $2";
+    let one = sqlx::query(sql).bind(read.tenant()).bind(session).fetch_optional(read.connection()).await?;
+    Ok(one.is_some())
 }

@@ -8,9 +8,6 @@ use crate::costs;
 pub const CHECKPOINT: &str = "select seq, parked, paused is not null from projection_checkpoints
                               where tenant_id = $1 and group_name = $2";
 
-/// Whether the session `$2` is there.
-pub const SESSION_EXISTS: &str = "select 1 from sessions where tenant_id = $1 and id = $2";
-
 /// The session `$2`.
 pub fn session() -> String {
     format!("select {} from sessions s where s.tenant_id = $1 and s.id = $2", session_columns())

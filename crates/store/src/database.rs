@@ -47,6 +47,12 @@ impl ConnectionSettings {
         Self { options: self.options.options([("enable_bitmapscan", "off")]), ..self }
     }
 
+    /// For whoever is waited for. A plan that was made while a table was empty stays until the table is analysed, and would
+    /// read the whole of it meanwhile.
+    fn by_index(self) -> Self {
+        Self { options: self.options.options([("enable_seqscan", "off")]), ..self }
+    }
+
     /// Opens a pool after checking that the role may not do more than it must.
     async fn connect(&self, name: &str, acquire_timeout: Duration) -> Result<PgPool, Error> {
         let options = self.options.clone().application_name(name);
@@ -130,6 +136,7 @@ impl ApiDatabase {
 
     /// Connects; refuses a role that fails [`check_role`].
     pub async fn connect(settings: ConnectionSettings) -> Result<Self, Error> {
+        let settings = settings.by_index();
         let pool = settings.connect("convolog-api", Self::ACQUIRE_TIMEOUT).await?;
         let checks = settings.with_connections(1).pool("convolog-check", Self::ACQUIRE_TIMEOUT);
         Ok(Self::of(pool, checks))

@@ -6,8 +6,11 @@ mod queries;
 
 use std::collections::HashMap;
 
+use domain::{Actor, ActorKind, TenantId};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
+use store::{ApiDatabase, TenantContext, TenantTx};
 use tests::TestDatabase;
+use uuid::Uuid;
 
 use queries::{ONLY_FORBID, QUERIES, Query, Shape};
 
@@ -91,6 +94,32 @@ async fn every_read_goes_through_an_index_that_begins_with_the_tenant_and_is_in_
             }
         }
         connection.execute("deallocate listed").await.unwrap();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_goes_through_an_index_also_when_its_plan_was_made_while_the_tables_were_empty() {
+    let database = tests::database().await;
+    // What was analysed while it was empty is believed to be empty until it is analysed again.
+    database.admin.execute("vacuum analyze").await.unwrap();
+    let api = ApiDatabase::connect(database.databases.api.clone()).await.unwrap();
+    let actor = Actor { kind: ActorKind::User, id: Uuid::nil() };
+    let context = TenantContext::authenticated(TENANT.parse::<Uuid>().map(TenantId).unwrap(), actor);
+    let mut tx = TenantTx::begin_snapshot(&api, &context).await.unwrap();
+    tx.connection().execute("set local plan_cache_mode = force_generic_plan").await.unwrap();
+    let ids = (Uuid::nil().to_string(), Uuid::nil().to_string());
+    let reads = QUERIES.iter().filter(|query| matches!(query.shape, Shape::Read | Shape::Sum));
+    let mut wrong = Vec::new();
+    for query in reads.filter(|query| query.role == "convolog_api") {
+        let explain =
+            format!("prepare listed as {}; explain (costs off) execute listed({})", query.sql, query.arguments(&ids));
+        let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(tx.connection()).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        if plan.iter().any(|line| line.contains("Seq Scan")) || !plan.iter().any(|line| line.contains("Index")) {
+            wrong.push(format!("{}\n{}", query.name, plan.join("\n")));
+        }
+        tx.connection().execute("deallocate listed").await.unwrap();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

@@ -61,13 +61,10 @@ pub(super) async fn commit(
 }
 
 /// A connection that no cancelled future has ever touched, with plans that do not depend on what the tables hold
-/// when they are made: a plan cached on an empty log would scan whole tenants.
+/// when they are made (and with the settings of the pool): a plan cached on an empty log would scan whole tenants.
 async fn connect(database: &ApiDatabase) -> Result<PgConnection, sqlx::Error> {
-    let options = database.pool.connect_options().as_ref().clone().application_name("convolog-writer").options([
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("jit", "off"),
-    ]);
+    let options = database.pool.connect_options().as_ref().clone();
+    let options = options.application_name("convolog-writer").options([("plan_cache_mode", "force_generic_plan")]);
     let mut attempt = 1;
     loop {
         match options.connect().await {
